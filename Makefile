@@ -1,0 +1,51 @@
+# make help lists the targets. PYTHON chooses the interpreter, TORCH_INDEX the source of torch.
+PYTHON ?= python3
+VENV ?= .venv
+TORCH_INDEX ?=
+BIN := $(VENV)/bin
+INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX),)
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --constraint constraints.txt
+STAMP := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test slow lint format bench clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@echo "  A GPU: plain 'make setup'. No GPU, away from a machine whose pip knows a CPU wheel:"
+	@echo "  make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu"
+
+setup: $(STAMP) ## a virtual environment in .venv with everything, at the versions of constraints.txt
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) $(INDEX) torch
+	$(PIP) --editable '.[dev,report]'
+	@touch $@
+
+demo: setup ## SMILES to report on real molecules: runs/demo/report.html
+	$(BIN)/python launch/demo.py output=runs/demo
+
+test: setup ## the tests (without those marked slow)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow and not gpu'
+
+slow: setup ## the long tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'slow and not gpu'
+
+lint: setup ## ruff, mypy, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## the CPU benchmarks; results go to benchmarks/results
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/sharding.py --write
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/loader.py --write
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/ntxent.py --write
+
+clean: ## remove the environment and the caches, not the runs
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis

@@ -1,0 +1,189 @@
+"""What one molecule's record costs: microseconds of CPU time for each step, on one process.
+
+    OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false python -m benchmarks.sharding --write
+
+k SMILES go through the steps in chunks; every chunk through every step in turn, so a busy machine slows all
+of them, and a ratio is between medians over the chunks of one run. CPU time, not wall time: another process
+lengthens it through the shared caches and cores only. `whole record` is `featurize_strings` and
+`block.encode` as the shards call them, timed by itself and not the sum of the steps above.
+
+The tables that the fast forms keep fill during one untimed pass over the same molecules (`--cold` leaves it
+out): a shard holds a hundred times as many molecules as it takes to fill them.
+"""
+
+import argparse
+import datetime
+import gzip
+import os
+import platform
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rdkit import Chem, rdBase
+from rdkit.Chem import rdMolDescriptors
+
+from sharding import block
+from sharding.binary import decode, read, reader
+from sharding.config import RecordConfig
+from sharding.describe import describe, describe_all
+from sharding.featurize import featurize_strings
+from sharding.graph import atom_codes, atom_keys, bond_codes, bond_keys
+from sharding.tokens import Tokenizers
+
+RESULTS = Path(__file__).parent / "results" / "sharding.md"
+ZINC = Path(__file__).parents[1] / "tests" / "data" / "zinc_5k.smi.gz"
+RECORD = RecordConfig()
+Times = dict[str, list[float]]
+
+
+def rows(path: Path, most: int) -> list[str]:
+    """The first column of a file of SMILES."""
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
+        found = [line.split()[0] for line in lines if line.strip()]
+    return found[:most]
+
+
+def timed(times: Times, step: str, molecules: int, work: Callable[[], Any]) -> Any:
+    """Do the work; its CPU time in microseconds a molecule is added to the step's."""
+    start = time.process_time()
+    made = work()
+    times.setdefault(step, []).append((time.process_time() - start) / molecules * 1e6)
+    return made
+
+
+def steps(times: Times, smiles: list[str], tokenizers: Tokenizers) -> None:
+    """One chunk through every step."""
+    k = len(smiles)
+    first = timed(times, "parse", k, lambda: [Chem.MolFromSmiles(one) for one in smiles])
+    canonical = timed(times, "canonical SMILES", k, lambda: [Chem.MolToSmiles(one) for one in first])
+    molecules = [Chem.MolFromSmiles(one) for one in canonical]
+    timed(times, "graph, getters", k, lambda: [(atom_keys(one), bond_keys(one)) for one in molecules])
+
+    def graph() -> list[Any]:
+        structures = [read(one) for one in molecules]
+        for one in structures:
+            atom_codes(one), bond_codes(one)
+        return structures
+
+    structures = timed(times, "graph, binary form", k, graph)
+    timed(times, "Crippen log P alone (yardstick)", k, lambda: list(map(_crippen, molecules)))
+    timed(
+        times,
+        "description, one at a time",
+        k,
+        lambda: [describe(*pair) for pair in zip(molecules, canonical, strict=True)],
+    )
+    texts = timed(
+        times,
+        "description, after the graph",
+        k,
+        lambda: [made.text for made in describe_all(structures, canonical)],
+    )
+    timed(times, "tokens of SMILES", k, lambda: tokenizers.smiles.encode(canonical, RECORD.max_smiles_tokens))
+    timed(times, "tokens of text", k, lambda: tokenizers.text.encode(texts, RECORD.max_text_tokens))
+    made, _ = featurize_strings(smiles, tokenizers, RECORD)
+    timed(times, "block bytes", k, lambda: block.encode(made.molecules, made.smiles, made.texts))
+    timed(times, "whole record", k, lambda: whole(smiles, tokenizers))
+
+
+def whole(smiles: list[str], tokenizers: Tokenizers) -> None:
+    """From any SMILES to the bytes of a block."""
+    made, _ = featurize_strings(smiles, tokenizers, RECORD)
+    block.encode(made.molecules, made.smiles, made.texts)
+
+
+def _crippen(molecule: Chem.Mol) -> float:
+    return rdMolDescriptors.CalcCrippenDescriptors(molecule, force=True)[0]
+
+
+def measure(smiles: list[str], chunk: int, repeats: int) -> Times:
+    """The steps over all chunks, `repeats` times."""
+    tokenizers, times = Tokenizers.load(), Times()
+    for _ in range(repeats):
+        for start in range(0, len(smiles) - chunk + 1, chunk):
+            steps(times, smiles[start : start + chunk], tokenizers)
+    return times
+
+
+def table(times: Times) -> str:
+    """One row a step: the median, what the quietest tenth of chunks took, and the median in Crippens."""
+    median = {step: statistics.median(found) for step, found in times.items()}
+    yardstick = median["Crippen log P alone (yardstick)"]
+    lines = [
+        "| step | median us/molecule | quietest tenth | x Crippen |",
+        "|---|---:|---:|---:|",
+        *(
+            f"| {step} | {median[step]:,.0f} | {quiet(found):,.0f} | {median[step] / yardstick:.2f} |"
+            for step, found in times.items()
+        ),
+        "",
+        f"* graph: binary form / getters = {median['graph, binary form'] / median['graph, getters']:.2f}",
+        f"* whole record: {1e6 / median['whole record']:,.0f} molecules/s/core at the median, "
+        f"{1e6 / quiet(times['whole record']):,.0f} in the quietest tenth",
+    ]
+    return "\n".join(lines)
+
+
+def quiet(found: list[float]) -> float:
+    """The first decile."""
+    return sorted(found)[len(found) // 10]
+
+
+def circumstances(smiles: list[str]) -> str:
+    """Command, machine and its load, versions, commit and date: what a number needs to mean something."""
+    cpu = platform.processor() or platform.machine()
+    if (described := Path("/proc/cpuinfo")).exists():
+        cpu = next(
+            (line.split(":")[1].strip() for line in described.open() if line.startswith("model name")), cpu
+        )
+    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False)
+    declined = sum(decode(molecule) is None for one in smiles if (molecule := Chem.MolFromSmiles(one)))
+    return "\n".join(
+        [
+            f"* command: `python -m benchmarks.sharding {shlex.join(sys.argv[1:])}`",
+            f"* machine: {cpu}, {os.cpu_count()} cores, one used; load at the end {os.getloadavg()[0]:.1f}",
+            f"* RDKit {rdBase.rdkitVersion}, Python {platform.python_version()}",
+            f"* {len(smiles):,} molecules; reader: {reader().name}, {reader().reason}; {declined} declined",
+            f"* commit: {commit.stdout.strip() if commit.returncode == 0 else 'before the first'}",
+            f"* date: {datetime.datetime.now(datetime.UTC):%Y-%m-%d}",
+        ]
+    )
+
+
+def main() -> None:
+    """Parse, measure, print, and write if asked to."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--input", type=Path, default=ZINC, help="SMILES, one a line, plain or .gz")
+    parser.add_argument("--rows", type=int, default=5000, help="molecules, from the top of the file")
+    parser.add_argument("--chunk", type=int, default=500, help="molecules a step is timed over")
+    parser.add_argument("--repeats", type=int, default=2, help="passes over the molecules")
+    parser.add_argument("--cold", action="store_true", help="one pass, without filling the tables before")
+    parser.add_argument("--write", action="store_true", help=f"append the result to {RESULTS.name}")
+    args = parser.parse_args()
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # one core
+    smiles = rows(args.input, args.rows)
+    with rdBase.BlockLogs():
+        smiles = [one for one in smiles if Chem.MolFromSmiles(one)]
+        if not args.cold:
+            whole(smiles, Tokenizers.load())
+        times = measure(smiles, min(args.chunk, len(smiles)), 1 if args.cold else args.repeats)
+        report = f"{circumstances(smiles)}\n\n{table(times)}\n"
+    print(report)
+    if args.write:
+        RESULTS.parent.mkdir(exist_ok=True)
+        title = "" if RESULTS.exists() else "# From SMILES to the bytes of a block\n"
+        with RESULTS.open("a") as results:
+            results.write(f"{title}\n{report}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""YAML that chooses values; the dataclasses of each room own their names, types and meanings."""

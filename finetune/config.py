@@ -1,0 +1,148 @@
+"""What fine-tuning and prediction can be told. Light on purpose: `--help` imports this, and no torch."""
+
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from omegaconf import MISSING
+
+from sharding.errors import UserError
+
+
+class Task(StrEnum):
+    """What a label is: a number, or 0 / 1."""
+
+    regression = "regression"
+    classification = "classification"
+
+
+class SplitKind(StrEnum):
+    """Who decides which molecule trains, which validates and which tests."""
+
+    scaffold = "scaffold"
+    random = "random"
+    file = "file"
+
+
+class SystemName(StrEnum):
+    """Which system reads the encoder's views."""
+
+    lgm_cl = "lgm_cl"
+
+
+class Device(StrEnum):
+    """Where the arithmetic happens; auto takes a GPU that is there."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+@dataclass(kw_only=True)
+class FinetuneConfig:
+    """An encoder and a labelled table -> a run."""
+
+    encoder: str = MISSING
+    """Folder of the encoder, made by launch/export.py."""
+    table: str = MISSING
+    """Table of molecules and labels: .csv or .tsv, plain or .gz, with a header."""
+    smiles: str = "smiles"
+    """Column with the SMILES."""
+    targets: list[str] = MISSING
+    """Columns with the labels, as [a,b]. An empty field is a missing label."""
+    task: Task = MISSING
+    """regression (numbers) or classification (0 and 1)."""
+    split: SplitKind = SplitKind.scaffold
+    """scaffold (deterministic, DeepChem's definition), random (by split_seed) or file (split_file)."""
+    split_file: str = ""
+    """JSON of {train, valid, test}: lists of the table's rows, the first after the header is 0."""
+    split_seed: int = 0
+    """Seeds the random split."""
+    fractions: list[float] = field(default_factory=lambda: [0.8, 0.1, 0.1])
+    """Shares of train, valid and test; they add up to 1."""
+    run: str = MISSING
+    """Folder of the run; new or empty."""
+    overwrite: bool = False
+    """Replace a finished run in that folder (only what a run leaves there)."""
+    system: SystemName = SystemName.lgm_cl
+    """What reads the views."""
+    views: list[str] = field(default_factory=list)
+    """Views that it reads, of local, global, smiles and text; [] takes all that the encoder has."""
+    freeze: bool = True
+    """Keep the encoder as it is: molecules are encoded once. false trains it with the head."""
+    pretrained: bool = True
+    """Use the encoder's weights. false: the same encoder with random ones (by seed), for comparison."""
+    hidden: int = 256
+    """Width of the head's hidden layer."""
+    dropout: float = 0.1
+    """Probability, in the head; the encoder keeps its own."""
+    epochs: int = 50
+    """At most; see patience."""
+    batch: int = 32
+    """Molecules an optimizer step."""
+    learning_rate: float = 1e-3
+    """AdamW's, for the head."""
+    encoder_learning_rate: float = 1e-4
+    """AdamW's, for the encoder when it is not frozen."""
+    weight_decay: float = 0.01
+    """AdamW's; not applied to biases and norms."""
+    patience: int = 10
+    """Stop after so many epochs without a better validation score; the best epoch's weights are kept."""
+    seed: int = 0
+    """Seeds new weights, dropout and the order of molecules."""
+    device: Device = Device.auto
+    """auto, cpu or cuda."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "epochs", "batch", "patience", "hidden")
+        _at_least(self, 0, "learning_rate", "encoder_learning_rate", "weight_decay", "seed", "split_seed")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"dropout={self.dropout}: give a probability, 0 or more and below 1.")
+        for name in ("targets", "views"):
+            names = getattr(self, name)
+            if len(set(names)) < len(names):
+                raise UserError(f"{name}=[{','.join(names)}] names one twice. Name each once.")
+        if not self.targets:
+            raise UserError("targets=[] names no column. Give at least one, as targets=[a,b].")
+        if (
+            len(self.fractions) != 3
+            or not all(0 < share < 1 for share in self.fractions)
+            or not math.isclose(sum(self.fractions), 1, abs_tol=1e-6)
+        ):
+            raise UserError(
+                f"fractions={self.fractions}: give three positive shares that add up to 1, as [0.8,0.1,0.1]."
+            )
+        if (self.split == SplitKind.file) != bool(self.split_file):
+            raise UserError(
+                "split=file and split_file=... go together: give both, or choose split=scaffold or random."
+            )
+
+
+@dataclass(kw_only=True)
+class PredictConfig:
+    """A fine-tuned model and a table -> the table with predictions."""
+
+    finetuned: str = MISSING
+    """Folder of the fine-tuned model, or of the run that holds it as model/."""
+    table: str = MISSING
+    """Molecules: .csv, .tsv, .smi or .txt, plain or .gz. Labels are not needed."""
+    smiles: str = "smiles"
+    """Column with the SMILES, for .csv and .tsv."""
+    output: str = MISSING
+    """CSV to write: the rows in order, a prediction per target, and the reason where there is none."""
+    overwrite: bool = False
+    """Replace the output when it exists."""
+    batch: int = 256
+    """Molecules encoded at a time."""
+    device: Device = Device.auto
+    """auto, cpu or cuda."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "batch")
+
+
+def _at_least(config: FinetuneConfig | PredictConfig, least: int, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if not (math.isfinite(value) and value >= least):
+            raise UserError(f"{name}={value}: give {least} or more.")

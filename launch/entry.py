@@ -1,0 +1,201 @@
+"""What every doorway shares: options from a dataclass, a `--help` that teaches, errors in one line.
+
+    arguments (`key=value`, Hydra's syntax)  ->  a checked configuration object  ->  exit code
+
+0: done. 2: a mistake of the user, said in one line. A programming error keeps its traceback.
+The dataclasses own names, types and meanings; `configs/*.yaml` choose values; nothing names a class by path.
+"""
+
+import ast
+import importlib
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import MISSING as NO_DEFAULT
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, get_type_hints
+
+from sharding.errors import UserError, did_you_mean
+
+COMMANDS = {
+    "shard": "SMILES -> shards of graphs, descriptions and tokens",
+    "tokenizer": "a corpus -> the two tokenizers (a default pair ships with the project)",
+    "pretrain": "shards -> a run: both contrastive streams, checkpoints, evaluation",
+    "export": "a run's checkpoint -> an encoder folder that loads without DeepSpeed",
+    "finetune": "an encoder and a table of labelled molecules -> a model and its test score",
+    "predict": "a fine-tuned model and a table of molecules -> predictions",
+    "demo": "all of the above on small real data, and a report with pictures",
+}
+Config = TypeVar("Config")
+
+
+class Option(NamedTuple):
+    """One line of `--help`."""
+
+    name: str
+    kind: str
+    default: str
+    meaning: str
+
+
+def main() -> int:
+    """The installed command: `molparallax COMMAND key=value ...`."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        lines = [f"  {name:10s} {about}" for name, about in COMMANDS.items()]
+        print("molparallax: molecules from two viewpoints, local and global\n")
+        print("usage: molparallax COMMAND [key=value ...]\n\n" + "\n".join(lines))
+        print("\nmolparallax COMMAND --help   lists the command's options with their meaning")
+        return 0
+    if arguments[0] not in COMMANDS:
+        close = did_you_mean(arguments[0], COMMANDS)
+        print(
+            f"error: no command '{arguments[0]}'.{close} There are: {', '.join(COMMANDS)}.", file=sys.stderr
+        )
+        return 2
+    door = importlib.import_module(f"launch.{arguments[0]}")
+    return int(door.main(arguments[1:]))
+
+
+def doorway(
+    name: str,
+    config: type[Config],
+    run: Callable[[Config], None],
+    about: str | None,
+    arguments: Sequence[str] | None,
+) -> int:
+    """Parse, run, report: the exit code of `launch/<name>.py`."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    # the deepspeed launcher appends this for scripts of another age; the rank is in the environment
+    given = [argument for argument in given if not argument.startswith("--local_rank")]
+    if {"-h", "--help"} & set(given):
+        print(help_text(name, config, about or ""))
+        return 0
+    try:
+        run(compose_config(name, config, given))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from what is complete", file=sys.stderr)
+        return 130
+    return 0
+
+
+def compose_config(name: str, config: type[Config], overrides: Sequence[str]) -> Config:
+    """The configuration object that YAML and overrides choose. Raises `UserError` naming the option."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.config_store import ConfigStore
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+    import configs
+
+    folder = Path(configs.__file__).parent
+    known = {option.name: option for option in options(config)}
+    _check_names(name, known, overrides, folder)
+    ConfigStore.instance().store(name=f"{name}_schema", node=config)
+    try:
+        with initialize_config_dir(str(folder), version_base=None):
+            composed = compose(name, list(overrides))
+        return OmegaConf.to_object(composed)  # type: ignore[return-value]
+    except MissingMandatoryValue as error:
+        missing = str(error).splitlines()[0].rpartition(": ")[2]
+        meaning = f" ({known[missing].meaning.rstrip('.')})" if missing in known else ""
+        raise UserError(f"option {missing}=... is required{meaning}. See --help.") from error
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(f"{_root_message(error)} See --help.") from error
+
+
+def help_text(name: str, config: type, about: str) -> str:
+    """Usage, examples and every option with type, default and meaning."""
+    import configs
+
+    groups = sorted(
+        p for p in Path(configs.__file__).parent.iterdir() if p.is_dir() and list(p.glob("*.yaml"))
+    )
+    roots = {field.name for field in fields(config)}
+    lines = [inspect.cleandoc(about), "", "Options (key=value):"]
+    for group in groups:
+        if group.name in roots:
+            names = ", ".join(sorted(p.stem for p in group.glob("*.yaml")))
+            lines += [f"  {group.name}", f"      One of the files of configs/{group.name}: {names}."]
+    for option in options(config):
+        default = "required" if option.default == "???" else f"default {option.default}"
+        lines.append(f"  {option.name}  <{option.kind}, {default}>")
+        lines.append(textwrap.fill(option.meaning, 100, initial_indent=" " * 6, subsequent_indent=" " * 6))
+    return "\n".join(lines)
+
+
+def options(config: type, prefix: str = "") -> Iterator[Option]:
+    """Every option of a configuration, nested ones with dots, with the text under its field as meaning."""
+    meanings, hints = _field_docs(config), get_type_hints(config)
+    for field in fields(config):
+        kind = hints[field.name]
+        if is_dataclass(kind):
+            yield from options(kind, f"{prefix}{field.name}.")  # type: ignore[arg-type]
+            continue
+        if field.default_factory is not NO_DEFAULT:
+            default: Any = field.default_factory()
+        else:
+            default = field.default
+        text = str(default.value if isinstance(default, Enum) else default).replace("'", "") or '""'
+        yield Option(f"{prefix}{field.name}", _kind(kind), text, meanings.get(field.name, ""))
+
+
+def _kind(hint: Any) -> str:
+    if inspect.isclass(hint) and issubclass(hint, Enum):
+        return " | ".join(member.value for member in hint)
+    return getattr(hint, "__name__", str(hint)) if not getattr(hint, "__args__", None) else str(hint)
+
+
+def _field_docs(config: type) -> dict[str, str]:
+    """The string literal under each field: Python keeps it in the source only."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(config))).body[0]
+    docs: dict[str, str] = {}
+    assert isinstance(tree, ast.ClassDef)
+    for field, text in zip(tree.body, tree.body[1:], strict=False):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(text, ast.Expr)
+            and isinstance(text.value, ast.Constant)
+        ):
+            docs[field.target.id] = " ".join(str(text.value.value).split())
+    return docs
+
+
+def _check_names(name: str, known: dict[str, Option], overrides: Sequence[str], folder: Path) -> None:
+    """Hydra would name the key; this also says which one was meant."""
+    groups = {p.name: p for p in folder.iterdir() if p.is_dir()}
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise UserError(
+                f"'{override}' is not key=value. Example: launch/{name}.py {next(iter(known))}=..."
+            )
+        key = key.lstrip("+~")
+        if key in known:
+            continue
+        if key not in groups or not any(option.startswith(f"{key}.") for option in known):
+            raise UserError(f"unknown option '{key}'.{did_you_mean(key, [*known, *groups])} See --help.")
+        choices = sorted(p.stem for p in groups[key].glob("*.yaml"))
+        if value not in choices:
+            raise UserError(
+                f"{key}={value} is no file of configs/{key}.{did_you_mean(value, choices)}"
+                f" There are: {', '.join(choices)}."
+            )
+
+
+def _root_message(error: BaseException) -> str:
+    """The first cause's own words, on one line, with the key that it names."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    words = [line.strip() for line in str(error).splitlines() if line.strip()]
+    key = next((line.removeprefix("full_key: ") for line in words if line.startswith("full_key: ")), "")
+    first = words[0].rstrip(".") if words else type(error).__name__
+    return f"option {key}: {first}." if key else f"{first}."

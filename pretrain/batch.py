@@ -1,0 +1,174 @@
+"""A batch: columns of molecules become the tensors that the encoders read.
+
+n molecules, a atoms, e directed edges (two a bond); strings in groups of similar length, L tokens each.
+    atoms (a, 8) int8, atom_molecule (a,) int64     as stored, see sharding/graph.py
+    edges (2, e) int64, edge_bonds (e, 4) int8      atom -> atom over the whole batch
+    smiles, text: Strings                           ids (k, L) int64, mask (k, L) bool a group
+Integers travel; `atom_inputs` and `bond_inputs` expand them to 39 and 10 numbers on the device. Strings are
+sorted by length into groups that are padded each by itself: attention over the padding of one matrix would
+cost about half of the text stream's time. Groups are cut here, on the CPU, so the step never waits for a size.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from queue import Queue
+from threading import Event, Thread
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, Int8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sharding.columns import Molecules, offsets
+from sharding.graph import ATOM_COLUMNS, BOND_COLUMNS, Column
+from sharding.tokens import PADDING
+
+
+GROUPS = 4
+"""Groups of strings a batch: the same on every rank, because ZeRO-3 counts the calls."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Strings:
+    """n strings as padded matrices, one a group; `place` (n,) is each string's row among all groups' rows."""
+
+    ids: tuple[Int[Tensor, "k L"], ...]
+    masks: tuple[Bool[Tensor, "k L"], ...]
+    place: Int[Tensor, " n"]
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Strings":
+        """The same strings, every tensor changed."""
+        return Strings(tuple(map(change, self.ids)), tuple(map(change, self.masks)), change(self.place))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Tensors of n molecules; shapes in the module's head."""
+
+    size: int
+    atoms: Int8[Tensor, "a 8"]
+    atom_molecule: Int[Tensor, " a"]
+    edges: Int[Tensor, "2 e"]
+    edge_bonds: Int8[Tensor, "e 4"]
+    smiles: Strings
+    text: Strings
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on a device."""
+        return self.each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "Batch":
+        """The same batch in page-locked memory, for copies that overlap with the step."""
+        return self.each(lambda tensor: tensor.pin_memory())
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """The same batch, every tensor changed."""
+        graph = {
+            name: change(getattr(self, name)) for name in ("atoms", "atom_molecule", "edges", "edge_bonds")
+        }
+        return Batch(size=self.size, smiles=self.smiles.each(change), text=self.text.each(change), **graph)
+
+
+def collate(molecules: Molecules) -> Batch:
+    """The batch of these molecules, in their order."""
+    n_atoms, n_bonds = molecules.n_atoms.astype(np.int64), molecules.n_bonds.astype(np.int64)
+    ends = molecules.ends + np.repeat(offsets(n_atoms)[:-1], n_bonds)[:, None]
+    edges = np.empty((2, 2 * len(ends)), np.int64)
+    edges[:, 0::2], edges[:, 1::2] = ends.T, ends.T[::-1]  # a bond is an edge each way, side by side
+    return Batch(
+        size=len(molecules),
+        atoms=torch.from_numpy(np.ascontiguousarray(molecules.atoms, np.int8)),
+        atom_molecule=torch.from_numpy(np.repeat(np.arange(len(molecules)), n_atoms)),
+        edges=torch.from_numpy(edges),
+        edge_bonds=torch.from_numpy(np.repeat(molecules.bonds.astype(np.int8, copy=False), 2, axis=0)),
+        smiles=_strings(molecules.smiles_tokens, molecules.n_smiles_tokens),
+        text=_strings(molecules.text_tokens, molecules.n_text_tokens),
+    )
+
+
+def atom_inputs(atoms: Int8[Tensor, "a 8"], dtype: torch.dtype) -> Float[Tensor, "a 39"]:
+    """The 39 numbers of each atom."""
+    return _expand(atoms, ATOM_COLUMNS, dtype)
+
+
+def bond_inputs(bonds: Int8[Tensor, "e 4"], dtype: torch.dtype) -> Float[Tensor, "e 10"]:
+    """The 10 numbers of each bond."""
+    return _expand(bonds, BOND_COLUMNS, dtype)
+
+
+def _expand(stored: Int8[Tensor, "k c"], columns: tuple[Column, ...], dtype: torch.dtype) -> Tensor:
+    parts = []
+    for index, column in enumerate(columns):
+        value = stored[:, index : index + 1]
+        if column.kind == "number":
+            parts.append(value.to(dtype))
+            continue
+        places = torch.arange(column.width, dtype=torch.int8, device=stored.device)
+        if column.kind == "one_hot":  # a value beyond the table equals no place: all zeros
+            parts.append((value == places).to(dtype))
+        else:
+            parts.append(((value >> places) & 1).to(dtype))
+    return torch.cat(parts, dim=1)
+
+
+def _strings(flat: NDArray[np.integer], lengths: NDArray[np.integer]) -> Strings:
+    """Sort by length, cut into groups, pad each to its longest."""
+    order = np.argsort(lengths, kind="stable")
+    begins = offsets(lengths)
+    ids, masks = [], []
+    for rows in np.array_split(order, min(GROUPS, max(1, len(order)))):
+        longest = int(lengths[rows].max(initial=1))
+        mask = np.arange(longest) < lengths[rows, None].astype(np.int64)
+        positions = begins[rows, None] + np.arange(longest)
+        group = np.full(mask.shape, PADDING, np.int64)
+        group[mask] = flat[positions[mask]]
+        ids.append(torch.from_numpy(group))
+        masks.append(torch.from_numpy(mask))
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    return Strings(tuple(ids), tuple(masks), torch.from_numpy(place))
+
+
+Item = TypeVar("Item")
+
+
+class Prefetch(Generic[Item]):
+    """An iterator whose items a background thread makes ahead, at most `ahead` of them.
+
+    An error in the thread is raised by `next`. `close` ends the thread; the source is not used again.
+    """
+
+    def __init__(self, source: Iterator[Item], ahead: int) -> None:
+        self._queue: Queue[tuple[Item | None, BaseException | None]] = Queue(maxsize=ahead)
+        self._closed = Event()
+        self._thread = Thread(target=self._fill, args=(source,), name="prefetch", daemon=True)
+        self._thread.start()
+
+    def _fill(self, source: Iterator[Item]) -> None:
+        try:
+            for item in source:
+                self._queue.put((item, None))
+                if self._closed.is_set():
+                    return
+            self._queue.put((None, StopIteration()))
+        except BaseException as error:  # noqa: BLE001  carried to the consumer, who raises it
+            self._queue.put((None, error))
+
+    def __iter__(self) -> "Prefetch[Item]":
+        return self
+
+    def __next__(self) -> Item:
+        item, error = self._queue.get()
+        if error is not None:
+            raise error
+        return item  # type: ignore[return-value]
+
+    def close(self) -> None:
+        """Stop the thread and wait for it."""
+        self._closed.set()
+        while self._thread.is_alive():
+            while not self._queue.empty():
+                self._queue.get_nowait()
+            self._thread.join(timeout=0.05)

@@ -1,0 +1,150 @@
+"""The exported encoder: a folder that needs neither DeepSpeed nor the shards that it was trained on.
+
+folder/config.json          sizes, streams, record settings, feature table, tokenizer hashes, origin
+folder/model.safetensors    float32 weights
+folder/tokenizers/          both, in Hugging Face form
+folder/README.md            the model card
+SMILES (k)  ->  {view: (k, width)} float32, NaN rows for rejected ones, and the reasons by row
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pretrain.batch import collate
+from pretrain.config import LossConfig, ModelConfig, Streams
+from pretrain.model import TwoStreams, Vocabularies
+from sharding.columns import Molecules
+from sharding.config import RecordConfig
+from sharding.errors import UserError
+from sharding.featurize import featurize_strings
+from sharding.files import read_json, write_json
+from sharding.graph import ATOM_COLUMNS, BOND_COLUMNS
+from sharding.tokens import Tokenizers
+
+ENCODER_SCHEMA = 1
+FEATURES = [[column.name, column.kind, list(column.meaning)] for column in (*ATOM_COLUMNS, *BOND_COLUMNS)]
+
+
+class Encoder:
+    """A model with what it needs to read SMILES. `Encoder.load(folder)` is the usual way to one."""
+
+    def __init__(
+        self, model: TwoStreams, tokenizers: Tokenizers, record: RecordConfig, config: dict[str, Any]
+    ):
+        self.model, self.tokenizers, self.record, self.config = model, tokenizers, record, config
+
+    @classmethod
+    def load(cls, folder: str | Path, *, weights: bool = True) -> "Encoder":
+        """Open an encoder folder, in evaluation mode on the CPU. `weights=False` keeps the random ones.
+
+        Raises `UserError` for a folder that is no encoder, or was made by another schema or feature table.
+        """
+        folder = Path(folder)
+        file = folder / "config.json"
+        if not file.is_file():
+            raise UserError(
+                f"{folder} is no encoder folder (no config.json). Make one with launch/export.py."
+            )
+        try:
+            config = read_json(file)
+        except ValueError as error:
+            raise UserError(f"{file} is not JSON ({error}). Export the encoder again.") from error
+        if config.get("schema") != ENCODER_SCHEMA or config.get("features") != FEATURES:
+            raise UserError(
+                f"{folder} holds an encoder of schema {config.get('schema')} or of another feature table; this "
+                f"version reads schema {ENCODER_SCHEMA}. Export it again with this version."
+            )
+        tokenizers = Tokenizers.beside(folder)
+        if tokenizers.sha256 != config["tokenizers"]:
+            raise UserError(
+                f"{folder}/tokenizers are not those of its config.json. Export the encoder again."
+            )
+        model = build(config, tokenizers)
+        if weights:
+            try:
+                model.load_state_dict(load_file(folder / "model.safetensors"))
+            except (OSError, SafetensorError, RuntimeError) as error:
+                raise UserError(
+                    f"{folder}/model.safetensors does not fit its config.json ({str(error).splitlines()[0]}). "
+                    "Export the encoder again."
+                ) from error
+        return cls(model.eval(), tokenizers, RecordConfig(**config["record"]), config)
+
+    def save(self, folder: str | Path) -> None:
+        """Write config.json, model.safetensors and tokenizers; the weights first, the config last."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.tokenizers.save(folder)
+        weights = {
+            name: tensor.detach().float().contiguous() for name, tensor in self.model.state_dict().items()
+        }
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        write_json(folder / "config.json", self.config)
+
+    def molecules(self, smiles: Sequence[str]) -> tuple[Molecules, dict[int, str]]:
+        """Columns of the valid ones (`line` is the position in `smiles`), and {position: reason} of the rest."""
+        made, reasons = featurize_strings(smiles, self.tokenizers, self.record)
+        return made.molecules, reasons
+
+    @torch.inference_mode()
+    def encode(self, molecules: Molecules, batch: int = 256) -> dict[str, Tensor]:
+        """{view: (m, width)} on the CPU, in evaluation mode, `batch` molecules at a time."""
+        self.model.eval()
+        device = next(self.model.parameters()).device
+        found: dict[str, list[Tensor]] = {view: [] for view in self.model.widths}
+        for start in range(0, len(molecules), batch):
+            part = collate(molecules.slice(start, min(start + batch, len(molecules)))).to(device)
+            for view, vectors in self.model.encode(part).items():
+                found[view].append(vectors.float().cpu())
+        return {
+            view: torch.cat(parts) if parts else torch.zeros(0, self.model.widths[view])
+            for view, parts in found.items()
+        }
+
+    def embed(self, smiles: Sequence[str]) -> tuple[dict[str, NDArray[np.float32]], dict[int, str]]:
+        """{view: (k, width)} in the order given, NaN where a SMILES was rejected; {position: reason} of those."""
+        molecules, reasons = self.molecules(smiles)
+        vectors = {}
+        for view, rows in self.encode(molecules).items():
+            vectors[view] = np.full((len(smiles), rows.shape[1]), np.nan, np.float32)
+            vectors[view][molecules.line] = rows.numpy()
+        return vectors, reasons
+
+
+def build(config: dict[str, Any], tokenizers: Tokenizers) -> TwoStreams:
+    """The model that an encoder's config.json describes, with random weights."""
+    loss = LossConfig(
+        streams=Streams(config["streams"]),
+        learn_temperature=config["learn_temperature"],
+        temperature=config["temperature"],
+    )
+    vocabularies = Vocabularies(tokenizers.smiles.size, tokenizers.text.size)
+    return TwoStreams(ModelConfig(**config["model"]), loss, vocabularies)
+
+
+def describe_encoder(
+    model: ModelConfig, loss: LossConfig, record: RecordConfig, tokenizers: Tokenizers, origin: dict[str, Any]
+) -> dict[str, Any]:
+    """The content of config.json."""
+    kept = {name: value for name, value in asdict(record).items() if not name.endswith("_tokenizer")}
+    return {
+        "name": "molparallax encoder",
+        "schema": ENCODER_SCHEMA,
+        "model": asdict(model),
+        "streams": loss.streams.value,
+        "learn_temperature": loss.learn_temperature,
+        "temperature": loss.temperature,
+        "record": kept,
+        "tokenizers": tokenizers.sha256,
+        "features": FEATURES,
+        "origin": origin,
+    }

@@ -1,0 +1,1 @@
+"""The encoders: AttentiveFP (local), Graph Transformer (global), DeBERTa (SMILES, text), projection heads."""

@@ -1,0 +1,220 @@
+"""The reader: which molecules this rank sees at which step, decided by arithmetic before anything is opened.
+
+    (manifest, seed, epoch, step), rank, world  ->  Molecules: this rank's share of the global batch
+
+A seeded permutation of the blocks is dealt to C lanes, whatever the world size; a lane yields m = batch / C
+molecules a step, and rank r owns the lanes l with l mod world = r. So every rank has the same number of steps
+(min over lanes, from the manifest), a position is four integers, resuming is a seek, and the global batches
+are the same molecules on 1, 2 or 8 ranks. Rows were shuffled when written; here blocks, and rows in a block,
+are shuffled again every epoch.
+
+A block is one range read, checked against the manifest's CRC-32 and row count: a truncated or altered shard
+is an error that names it, never a shorter epoch.
+"""
+
+import io
+import tarfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sharding import block
+from sharding.columns import Molecules, concatenate, offsets
+from sharding.errors import UserError
+from sharding.manifest import load_manifest
+from sharding.tokens import Tokenizers
+
+
+class BlockRef(NamedTuple):
+    """Where a block lies."""
+
+    file: str
+    offset: int
+    bytes: int
+    rows: int
+    crc32: int
+
+
+class DamagedShard(UserError):
+    """A shard's bytes are not those that the manifest promises."""
+
+
+class Shards:
+    """A finished set of shards. Raises `UserError` for a folder that is none, or of another schema."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.manifest: dict[str, Any] = load_manifest(root)
+        if self.manifest.get("schema") != block.SCHEMA_VERSION:
+            raise UserError(
+                f"{root} has shards of schema {self.manifest.get('schema')}, this version reads schema "
+                f"{block.SCHEMA_VERSION}. Shard the molecules again into a new folder."
+            )
+        self.tokenizers = Tokenizers.beside(root)
+        if self.tokenizers.sha256 != self.manifest["settings"]["tokenizers"]:
+            raise UserError(f"{root}/tokenizers are not those that made its tokens. Restore or shard again.")
+        self.blocks = [
+            BlockRef(shard["file"], entry["offset"], entry["bytes"], entry["rows"], entry["crc32"])
+            for shard in self.manifest["shards"]
+            for entry in shard["blocks"]
+        ]
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of input, settings and versions."""
+        return str(self.manifest["fingerprint"])
+
+    def members(self, ref: BlockRef) -> dict[str, bytes]:
+        """A block's raw members by extension, checked."""
+        file = self.root / ref.file
+        try:
+            with file.open("rb") as stream:
+                stream.seek(ref.offset)
+                packed = stream.read(ref.bytes)
+        except OSError as error:
+            raise DamagedShard(
+                f"shard {file} cannot be read ({error.strerror}). Restore it or shard again."
+            ) from error
+        if len(packed) != ref.bytes or zlib.crc32(packed) != ref.crc32:
+            raise DamagedShard(
+                f"shard {file} is damaged in the block at byte {ref.offset:,}: {len(packed):,} of "
+                f"{ref.bytes:,} bytes, checksum {'short' if len(packed) != ref.bytes else 'differs'}. "
+                "Restore it from a copy, or delete the folder and shard again."
+            )
+        with tarfile.open(fileobj=io.BytesIO(packed), mode="r:") as tar:
+            return {info.name.split(".", 1)[1]: tar.extractfile(info).read() for info in tar}  # type: ignore[union-attr]
+
+    def read(self, ref: BlockRef) -> Molecules:
+        """A block's columns."""
+        try:
+            molecules = block.decode(self.members(ref))
+        except block.BrokenBlock as error:
+            raise DamagedShard(
+                f"shard {self.root / ref.file}, block at byte {ref.offset:,}: {error}"
+            ) from error
+        if len(molecules) != ref.rows:
+            raise DamagedShard(
+                f"shard {self.root / ref.file}: {len(molecules)} of {ref.rows} rows in a block"
+            )
+        return molecules
+
+    def smiles(self, ref: BlockRef) -> list[str]:
+        """A block's canonical SMILES, in its rows' order."""
+        return block.strings(self.members(ref)["smiles.txt.gz"])
+
+    def split(self, held_out: int) -> tuple[list[BlockRef], list[BlockRef]]:
+        """(training blocks, held-out blocks): the last blocks with at least `held_out` molecules.
+
+        Rows were shuffled by a hash when written and are distinct, so the last ones are a random sample that
+        shares no molecule with the rest.
+        """
+        taken, rows = len(self.blocks), 0
+        while rows < held_out and taken > 0:
+            taken -= 1
+            rows += self.blocks[taken].rows
+        return self.blocks[:taken], self.blocks[taken:]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lanes:
+    """The order of an epoch: `lanes` sequences of blocks, `batch` molecules a step over all ranks."""
+
+    blocks: list[BlockRef]
+    batch: int
+    lanes: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.batch % self.lanes:
+            raise UserError(f"train.batch={self.batch} is not divisible by train.lanes={self.lanes}.")
+        if self.steps < 1:
+            rows = sum(ref.rows for ref in self.blocks)
+            raise UserError(
+                f"{rows:,} training molecules in {len(self.blocks)} blocks give {self.lanes} lanes no step of "
+                f"{self.batch} molecules. Use a smaller train.batch, fewer train.lanes, or more molecules."
+            )
+
+    @property
+    def share(self) -> int:
+        """m: molecules of a lane a step."""
+        return self.batch // self.lanes
+
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch: the same for every epoch and rank, so that nobody waits at the end.
+
+        Which blocks meet in a lane changes with the epoch, so the bound takes the smallest blocks of all:
+        any lane of that many blocks has at least so many molecules.
+        """
+        per_lane = len(self.blocks) // self.lanes
+        return int(np.sort([ref.rows for ref in self.blocks])[:per_lane].sum()) // self.share
+
+    def lane(self, epoch: int, lane: int) -> NDArray[np.int64]:
+        """Positions in `blocks` of this lane's blocks, in order."""
+        generator = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
+        return generator.permutation(len(self.blocks))[lane :: self.lanes]
+
+    def rows(self, epoch: int, position: int) -> NDArray[np.int64]:
+        """The order of the rows in the block at `position` of `blocks`."""
+        key = np.random.SeedSequence((self.seed, epoch, position))
+        return np.random.Generator(np.random.Philox(key)).permutation(self.blocks[position].rows)
+
+
+def choose_lanes(n_blocks: int, batch: int) -> int:
+    """A power of two up to 64 that divides the batch and leaves each lane at least 8 blocks, if it can."""
+    choices = [c for c in (64, 32, 16, 8, 4, 2, 1) if batch % c == 0]
+    return next((c for c in choices if n_blocks >= 8 * c), choices[-1])
+
+
+class Reader:
+    """This rank's molecules, step after step, from any (epoch, step) on and without end."""
+
+    def __init__(self, shards: Shards, plan: Lanes, *, rank: int = 0, world: int = 1) -> None:
+        if plan.lanes % world:
+            raise UserError(
+                f"{plan.lanes} lanes cannot be shared by {world} ranks. Set train.lanes to a multiple of {world}"
+                " that divides train.batch."
+            )
+        self.shards, self.plan = shards, plan
+        self.mine = [lane for lane in range(plan.lanes) if lane % world == rank]
+
+    def __call__(self, epoch: int, step: int) -> Iterator[tuple[int, int, Molecules]]:
+        """(epoch, step, molecules) from this position on."""
+        while True:
+            lanes = [_Lane(self.shards, self.plan, epoch, lane, step * self.plan.share) for lane in self.mine]
+            while step < self.plan.steps:
+                yield epoch, step, concatenate([lane.next(self.plan.share) for lane in lanes])
+                step += 1
+            epoch, step = epoch + 1, 0
+
+
+class _Lane:
+    """One lane's molecules, a block in memory at a time."""
+
+    def __init__(self, shards: Shards, plan: Lanes, epoch: int, lane: int, skip: int) -> None:
+        self.shards, self.plan, self.epoch = shards, plan, epoch
+        self.order = plan.lane(epoch, lane)
+        begins = offsets(np.array([plan.blocks[position].rows for position in self.order]))
+        self.index = int(np.searchsorted(begins, skip, side="right")) - 1
+        self.row = skip - int(begins[self.index])
+        self.block: Molecules | None = None
+
+    def next(self, count: int) -> Molecules:
+        parts = []
+        while count:
+            if self.block is None:
+                position = int(self.order[self.index])
+                here = self.shards.read(self.plan.blocks[position])
+                self.block = here.take(self.plan.rows(self.epoch, position))
+            stop = min(self.row + count, len(self.block))
+            parts.append(self.block.slice(self.row, stop))
+            count -= stop - self.row
+            self.row = stop
+            if self.row == len(self.block):
+                self.block, self.row, self.index = None, 0, self.index + 1
+        return concatenate(parts)

@@ -1,0 +1,40 @@
+"""The similarities are never whole in memory."""
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from pretrain.ntxent import ntxent_loss
+
+
+class LargestTensor(TorchDispatchMode):
+    """Remembers the storage of the largest tensor that any operator, forward or backward, returned."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, (tuple, list)) else [result]:
+            if isinstance(tensor, torch.Tensor):
+                held = tensor.untyped_storage().nbytes() // tensor.element_size()
+                self.elements = max(self.elements, held)
+        return result
+
+
+def largest(n, d, **form):
+    """Elements of the largest tensor in one forward and backward."""
+    first, second = (torch.randn(n, d, requires_grad=True) for _ in range(2))
+    with LargestTensor() as seen:
+        ntxent_loss(first, second, 0.1, **form).backward()
+    return seen.elements
+
+
+def test_the_meter_sees_what_the_definition_needs():
+    """Otherwise the next test would prove nothing."""
+    assert largest(300, 4, implementation="reference") == 600**2
+
+
+@pytest.mark.parametrize(("n", "d", "chunk"), [(300, 4, 64), (1200, 4, 64), (300, 48, 32)])
+def test_no_tensor_grows_with_the_square_of_the_batch(n, d, chunk):
+    """The largest is two tiles, or the views themselves."""
+    assert largest(n, d, chunk=chunk) <= max(2 * chunk**2, 2 * n * d)

@@ -1,0 +1,171 @@
+"""The reader: every molecule once, equal steps on any number of ranks, exact positions, damage noticed."""
+
+import itertools
+import shutil
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sharding.errors import UserError
+from sharding.files import read_json, write_json
+from sharding.read import BlockRef, DamagedShard, Lanes, Reader, Shards, choose_lanes
+
+
+def _lines(shards, plan, world, epoch, step, count):
+    """Input lines of `count` global batches from a position on, read by `world` ranks."""
+    readers = [Reader(shards, plan, rank=rank, world=world)(epoch, step) for rank in range(world)]
+    return [sorted(np.concatenate([next(r)[2].line for r in readers]).tolist()) for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def shards(shards_folder):
+    return Shards(shards_folder)
+
+
+def test_an_epoch_repeats_nothing_and_leaves_out_less_than_a_step_a_lane(shards):
+    plan = Lanes(blocks=shards.blocks, batch=16, lanes=4, seed=3)
+    seen = list(itertools.chain.from_iterable(_lines(shards, plan, 1, 0, 0, plan.steps)))
+    assert len(seen) == len(set(seen)) == plan.steps * 16
+    assert len(seen) >= 600 - 4 * (plan.share + max(ref.rows for ref in shards.blocks))
+
+
+def test_global_batches_are_the_same_on_any_number_of_ranks(shards):
+    plan = Lanes(blocks=shards.blocks, batch=16, lanes=4, seed=3)
+    count = plan.steps + 5  # into the second epoch
+    alone = _lines(shards, plan, 1, 0, 0, count)
+    assert _lines(shards, plan, 2, 0, 0, count) == alone
+    assert _lines(shards, plan, 4, 0, 0, count) == alone
+
+
+def test_any_position_is_a_seek(shards):
+    plan = Lanes(blocks=shards.blocks, batch=16, lanes=4, seed=3)
+    count = plan.steps + 3
+    alone = _lines(shards, plan, 1, 0, 0, count)
+    for step in (0, 1, 7, plan.steps - 1):
+        assert _lines(shards, plan, 2, 0, step, count - step) == alone[step:]
+
+
+def test_epochs_differ_in_order_and_composition(shards):
+    plan = Lanes(blocks=shards.blocks, batch=16, lanes=4, seed=3)
+    assert _lines(shards, plan, 1, 0, 0, 5) != _lines(shards, plan, 1, 1, 0, 5)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    rows=st.lists(st.integers(1, 40), min_size=4, max_size=60),
+    lanes=st.sampled_from([1, 2, 4]),
+    share=st.integers(1, 8),
+    epoch=st.integers(0, 3),
+)
+def test_no_lane_runs_dry_before_the_promised_steps(rows, lanes, share, epoch):
+    """Whatever the blocks' sizes (primes included), each lane of each epoch holds what `steps` needs."""
+    blocks = [BlockRef("s", i, 1, n, 0) for i, n in enumerate(rows)]
+    try:
+        plan = Lanes(blocks=blocks, batch=lanes * share, lanes=lanes, seed=0)
+    except UserError:
+        return  # too few molecules for one step, said before training
+    dealt = [plan.lane(epoch, lane) for lane in range(lanes)]
+    assert sorted(np.concatenate(dealt).tolist()) == list(range(len(blocks)))
+    for lane in dealt:
+        assert sum(blocks[position].rows for position in lane) >= plan.steps * plan.share
+
+
+def test_held_out_blocks_are_never_trained_on(shards):
+    training, held_out = shards.split(100)
+    assert sum(ref.rows for ref in held_out) >= 100
+    assert {*training} | {*held_out} == {*shards.blocks}
+    lines = {line for ref in held_out for line in shards.read(ref).line.tolist()}
+    plan = Lanes(blocks=training, batch=16, lanes=4, seed=0)
+    assert not lines & set(itertools.chain.from_iterable(_lines(shards, plan, 1, 0, 0, plan.steps)))
+
+
+def test_smiles_stand_in_the_order_of_the_columns(shards, zinc):
+    ref = shards.blocks[0]
+    for smiles, ids in zip(shards.smiles(ref), shards.read(ref).n_atoms, strict=True):
+        from rdkit import Chem
+
+        assert Chem.MolFromSmiles(smiles).GetNumAtoms() == ids
+
+
+@pytest.fixture
+def copy(shards_folder, tmp_path):
+    return shutil.copytree(shards_folder, tmp_path / "copy")
+
+
+def _damages(file):
+    whole = file.read_bytes()
+    for cut in range(0, len(whole) - 1024, 512):  # the last KiB is tar's end mark, which holds no molecule
+        yield f"cut at {cut}", whole[:cut]
+    for place in range(2000, len(whole) - 12000, 997):
+        yield f"bit flipped at {place}", whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :]
+    yield "an error page", b"<html><body>503</body></html>" * 100
+
+
+def test_every_damage_in_a_block_is_noticed(copy):
+    """Truncation at every 512 bytes, flipped bits, another file: an error that names the shard, every time."""
+    file = sorted((copy / "shards").glob("*.tar"))[0]
+    shards = Shards(copy)
+    mine = [ref for ref in shards.blocks if file.name in ref.file]
+    end = max(ref.offset + ref.bytes for ref in mine)
+    noticed = 0
+    for what, content in _damages(file):
+        if content[:end] == file.read_bytes()[:end]:
+            continue
+        whole = file.read_bytes()
+        file.write_bytes(content)
+        outcomes = []
+        for ref in mine:
+            try:
+                shards.read(ref)
+                outcomes.append(False)
+            except DamagedShard as error:
+                assert file.name in str(error)
+                outcomes.append(True)
+        file.write_bytes(whole)
+        touched = [
+            ref
+            for ref in mine
+            if content[ref.offset : ref.offset + ref.bytes] != whole[ref.offset : ref.offset + ref.bytes]
+        ]
+        assert sum(outcomes) == len(touched), what
+        noticed += bool(touched)
+    assert noticed > 50
+
+
+def test_a_missing_shard_is_named(copy):
+    file = sorted((copy / "shards").glob("*.tar"))[0]
+    file.unlink()
+    shards = Shards(copy)
+    with pytest.raises(DamagedShard, match=file.name):
+        shards.read(shards.blocks[0])
+
+
+def test_shards_of_another_schema_are_refused(copy):
+    manifest = read_json(copy / "manifest.json") | {"schema": 99}
+    write_json(copy / "manifest.json", manifest)
+    with pytest.raises(UserError, match="schema 99.*reads schema 1"):
+        Shards(copy)
+
+
+def test_changed_tokenizers_are_refused(copy):
+    file = copy / "tokenizers" / "smiles" / "tokenizer.json"
+    file.write_text(file.read_text().replace('"[nH]"', '"[nX]"'))
+    with pytest.raises(UserError, match="tokenizers are not those"):
+        Shards(copy)
+
+
+@pytest.mark.parametrize(("batch", "lanes", "world"), [(16, 3, 1), (16, 4, 3), (4096, 4, 1)])
+def test_impossible_shares_are_refused_before_training(shards, batch, lanes, world):
+    with pytest.raises(UserError, match=r"train\.(batch|lanes)"):
+        Reader(shards, Lanes(blocks=shards.blocks, batch=batch, lanes=lanes, seed=0), rank=0, world=world)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "batch", "lanes"), [(80, 128, 8), (5, 128, 64), (10_000, 1024, 64), (80, 7, 1)]
+)
+def test_lanes_are_chosen_from_blocks_and_batch(blocks, batch, lanes):
+    chosen = choose_lanes(blocks, batch)
+    assert batch % chosen == 0
+    assert chosen == lanes or blocks < 8
