@@ -13,7 +13,7 @@ STAMP := $(VENV)/.ready
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
 	@echo "  A GPU: plain 'make setup'. No GPU, away from a machine whose pip knows a CPU wheel:"
-	@echo "  make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu"
+	@echo "  make setup TORCH_INDEX=URL   (the CPU index that pytorch.org names)"
 
 setup: $(STAMP) ## a virtual environment in .venv with everything, at the versions of constraints.txt
 
@@ -43,9 +43,9 @@ format: setup ## let ruff mend what it can
 	$(BIN)/ruff format .
 
 bench: setup ## the CPU benchmarks; results go to benchmarks/results
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/sharding.py --write
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/loader.py --write
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/ntxent.py --write
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.record --write
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.loader --write
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.ntxent --write
 
 clean: ## remove the environment and the caches, not the runs
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis

@@ -28,7 +28,7 @@ class DemoConfig:
     """File of molecules to pretrain on, as for launch/shard.py; empty takes the project's 5,000 of ZINC."""
     executor: Executor = Executor.ray
     """Where sharding runs: serial, processes or ray."""
-    steps: int = 200
+    steps: int = 120
     """Pretraining steps."""
     batch: int = 128
     """Molecules a pretraining step over all ranks."""
@@ -36,7 +36,7 @@ class DemoConfig:
     """Peak of pretraining."""
     warmup_steps: int = 20
     """Steps of linear warm-up."""
-    evaluate_every: int = 50
+    evaluate_every: int = 20
     """Steps between evaluations on the held-out molecules."""
     held_out: int = 512
     """Molecules that pretraining never sees."""

@@ -72,7 +72,7 @@ def doorway(
     # the deepspeed launcher appends this for scripts of another age; the rank is in the environment
     given = [argument for argument in given if not argument.startswith("--local_rank")]
     if {"-h", "--help"} & set(given):
-        print(help_text(name, config, about or ""))
+        print(help_text(config, about or ""))
         return 0
     try:
         run(compose_config(name, config, given))
@@ -111,7 +111,7 @@ def compose_config(name: str, config: type[Config], overrides: Sequence[str]) ->
         raise UserError(f"{_root_message(error)} See --help.") from error
 
 
-def help_text(name: str, config: type, about: str) -> str:
+def help_text(config: type, about: str) -> str:
     """Usage, examples and every option with type, default and meaning."""
     import configs
 

@@ -109,7 +109,7 @@ def look_at_held_out(shards_folder: Path, run: Path, encoder_folder: Path) -> He
 
 @torch.inference_mode()
 def _project(encoder: Encoder, views: dict[str, Tensor]) -> dict[str, Float[Tensor, "g d"]]:
-    return {view: encoder.model.heads[view](rows) for view, rows in views.items()}
+    return {view: encoder.model.head(view)(rows) for view, rows in views.items()}
 
 
 def _cosines(first: Float[Tensor, "g d"], second: Float[Tensor, "g d"]) -> Cosines:

@@ -25,7 +25,6 @@ from sharding.columns import Molecules, offsets
 from sharding.graph import ATOM_COLUMNS, BOND_COLUMNS, Column
 from sharding.tokens import PADDING
 
-
 GROUPS = 4
 """Groups of strings a batch: the same on every rank, because ZeRO-3 counts the calls."""
 

@@ -5,6 +5,7 @@ g held-out molecules: the gallery. Unit rows a_i, b_i of the two views of molecu
     chance            1 / g: recall@1 of a blind encoder
     positive cosine   mean a_i . b_i          negative cosine   mean a_i . b_j, j != i
     alignment         mean |a_i - b_i|^2      uniformity        log mean exp(-2 |x - y|^2), x != y in a view
+    effective rank    directions that the rows use (Roy and Vetterli 2007)
 Alignment and uniformity as in Wang and Isola 2020 (arXiv 2005.10242, section 4).
 """
 
@@ -28,7 +29,7 @@ def stream_metrics(first: Float[Tensor, "g d"], second: Float[Tensor, "g d"]) ->
     a, b = normalize(first.float(), dim=1), normalize(second.float(), dim=1)
     similarity = a @ b.T
     own = similarity.diagonal()
-    found = {}
+    found: dict[str, float] = {}
     for k in RECALL_AT:
         # rank of the partner: how many of the gallery are strictly nearer. Ties count against us
         forth = ((similarity >= own[:, None]).sum(1) <= k).float().mean().item()
@@ -44,7 +45,15 @@ def stream_metrics(first: Float[Tensor, "g d"], second: Float[Tensor, "g d"]) ->
         "negative_cosine": ((similarity.sum() - own.sum()) / (g * (g - 1))).item(),
         "alignment": (a - b).square().sum(1).mean().item(),
         "uniformity": (_uniformity(a) + _uniformity(b)) / 2,
+        "effective_rank": (effective_rank(a) + effective_rank(b)) / 2,
     }
+
+
+def effective_rank(rows: Float[Tensor, "g d"]) -> float:
+    """Exponential of the entropy of the rows' variance over its principal directions: 1 when collapsed, at most d."""
+    spread = torch.linalg.svdvals(rows.double() - rows.double().mean(0)).square()
+    share = spread / spread.sum().clamp_min(torch.finfo(spread.dtype).tiny)
+    return torch.special.entr(share).sum().exp().item()
 
 
 def _uniformity(rows: Float[Tensor, "g d"]) -> float:

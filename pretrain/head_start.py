@@ -16,7 +16,9 @@ Not in LGM-CL, nor in SimCLR; docs/decisions/0004 has what it gains. It shows no
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
+
+from pretrain.encoders.projection import ProjectionHead
 
 SHRINKAGE = 0.01
 """Part of the mean variance added to every variance."""
@@ -24,7 +26,7 @@ SHRINKAGE = 0.01
 
 @torch.no_grad()
 def start_heads(
-    first: nn.Sequential, second: nn.Sequential, x: Float[Tensor, "k h"], y: Float[Tensor, "k g"]
+    first: ProjectionHead, second: ProjectionHead, x: Float[Tensor, "k h"], y: Float[Tensor, "k g"]
 ) -> Float[Tensor, " r"]:
     """Set the weights of both heads from k encoded molecules; the canonical correlations, highest first."""
     hidden = [_standardise(head, rows) for head, rows in ((first, x), (second, y))]
@@ -37,7 +39,7 @@ def start_heads(
         (first, means[0], whiten_a @ u * root),
         (second, means[1], whiten_b @ vt.T * root),
     ):
-        last = head[-1]
+        last = head.outer
         d = min(
             last.out_features, weight.shape[1]
         )  # a projection wider than the hidden layer starts with zeros
@@ -46,18 +48,16 @@ def start_heads(
     return correlations
 
 
-def _standardise(head: nn.Sequential, rows: Float[Tensor, "k h"]) -> Float[Tensor, "k w"]:
+def _standardise(head: ProjectionHead, rows: Float[Tensor, "k h"]) -> Float[Tensor, "k w"]:
     """Let the first layer see mean 0 and a mean variance of 1; the hidden layer's output in float64.
 
     One scale for all features: a scale each would blow up those that hardly vary, and their drift in the first
     steps of training would drown the rest.
     """
-    linear, activation = head[0], head[1]
     mean = rows.mean(0)
-    linear.weight /= rows.var(0).mean().sqrt() + torch.finfo(rows.dtype).tiny
-    linear.bias -= linear.weight @ mean
-    hidden: Tensor = activation(linear(rows))
-    return hidden.double()
+    head.inner.weight /= rows.var(0).mean().sqrt() + torch.finfo(rows.dtype).tiny
+    head.inner.bias.sub_(head.inner.weight @ mean)
+    return head.hidden(rows).double()
 
 
 def _inverse_root(covariance: Float[Tensor, "w w"]) -> Float[Tensor, "w w"]:

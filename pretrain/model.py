@@ -11,6 +11,7 @@ own heads. The paper is silent on whether heads are shared between views; here e
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -21,7 +22,7 @@ from pretrain.batch import Batch, atom_inputs, bond_inputs
 from pretrain.config import LossConfig, ModelConfig, Streams
 from pretrain.encoders.attentive_fp import LocalEncoder
 from pretrain.encoders.graph_transformer import GlobalEncoder
-from pretrain.encoders.projection import projection_head
+from pretrain.encoders.projection import ProjectionHead
 from pretrain.encoders.text import TextEncoder
 
 STREAMS = {"graph": ("local", "global"), "text": ("smiles", "text")}
@@ -43,7 +44,7 @@ class TwoStreams(nn.Module):
     def __init__(self, model: ModelConfig, loss: LossConfig, vocabularies: Vocabularies) -> None:
         super().__init__()
         self.streams = [name for name in STREAMS if loss.streams in (Streams.both, Streams(name))]
-        makers = {
+        makers: dict[str, Callable[[], nn.Module]] = {
             "local": lambda: LocalEncoder(model),
             "global": lambda: GlobalEncoder(model),
             "smiles": lambda: TextEncoder(model, vocabularies.smiles),
@@ -56,7 +57,7 @@ class TwoStreams(nn.Module):
         }
         self.encoders = nn.ModuleDict({view: makers[view]() for view in self.widths})
         self.heads = nn.ModuleDict(
-            {view: projection_head(width, model.projection) for view, width in self.widths.items()}
+            {view: ProjectionHead(width, model.projection) for view, width in self.widths.items()}
         )
         self.fixed_temperature = loss.temperature
         # a fixed one is no tensor: bfloat16 would round it. One number in a vector: DeepSpeed cannot broadcast a scalar
@@ -72,7 +73,7 @@ class TwoStreams(nn.Module):
         """Per view the states of its parts (atoms or tokens) and of its molecules."""
         states = {}
         if "graph" in self.streams:
-            dtype = self.encoders["global"].embed.weight.dtype
+            dtype = self.dtype
             atoms = atom_inputs(batch.atoms, dtype)
             where = (batch.atom_molecule, batch.size)
             bonds = bond_inputs(batch.edge_bonds, dtype)
@@ -82,6 +83,17 @@ class TwoStreams(nn.Module):
             states["smiles"] = self.encoders["smiles"](batch.smiles)
             states["text"] = self.encoders["text"](batch.text)
         return states
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights, so of the inputs."""
+        return next(self.parameters()).dtype
+
+    def head(self, view: str) -> ProjectionHead:
+        """The projection head of a view."""
+        head = self.heads[view]
+        assert isinstance(head, ProjectionHead)
+        return head
 
     def forward(self, batch: Batch) -> tuple[dict[str, Float[Tensor, "n d"]], float | Float[Tensor, ""]]:
         """Projections by view, and the temperature."""

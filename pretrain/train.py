@@ -90,8 +90,10 @@ def _loop(
         window.add(train_step(engine, batch, config.loss.negatives))
         last = step == train.steps
         if step % train.log_every == 0 or last:
-            norm = float(engine.get_global_grad_norm() or 0.0)
-            metrics = window.close() | {"learning_rate": engine.get_lr()[0], "gradient_norm": norm}
+            metrics = window.close() | {"learning_rate": engine.get_lr()[0]}
+            norm = engine.get_global_grad_norm()
+            if norm is not None:  # DeepSpeed does not keep it for float32 without ZeRO
+                metrics["gradient_norm"] = float(norm)
             record.write("metrics", {"step": step, **metrics})
         if step % train.evaluate_every == 0 or last:
             evaluation = evaluated(step)
@@ -125,9 +127,9 @@ def give_head_start(model: TwoStreams, shards: Shards, lanes: Lanes, count: int)
         for view, vectors in model.encode(batch.to(device)).items():
             parts.setdefault(view, []).append(vectors)
     views = {view: from_all_ranks(torch.cat(vectors)).cpu() for view, vectors in parts.items()}
-    heads = model.heads.cpu()  # one arithmetic on every machine, and float64 wherever the model runs
+    model.heads.cpu()  # one arithmetic on every machine, and float64 wherever the model runs
     for first, second in (pair for name, pair in STREAMS.items() if name in model.streams):
-        start_heads(heads[first], heads[second], views[first], views[second])
+        start_heads(model.head(first), model.head(second), views[first], views[second])
     model.to(device).train()
 
 

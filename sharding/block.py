@@ -83,10 +83,10 @@ def strings(packed: bytes) -> list[str]:
     return gzip.decompress(packed).decode().splitlines()
 
 
-def _distinct(rows: NDArray[np.int8]) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+def _distinct(rows: NDArray[np.integer]) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
     """The distinct rows, in the order of their bytes, and which of them each row is."""
     width = rows.shape[1]
-    keys = np.ascontiguousarray(rows).view(np.dtype((np.void, width))).ravel()
+    keys = np.ascontiguousarray(rows, np.int8).view(np.dtype((np.void, width))).ravel()
     table, index = np.unique(keys, return_inverse=True)
     return table.view(np.int8).reshape(-1, width), index.ravel()
 

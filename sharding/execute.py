@@ -10,6 +10,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,13 +75,13 @@ def _ray(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, Stats]]:
         queue, running = iter(tasks), dict[Any, Task]()
         while True:
             while len(running) < limit and (task := next(queue, None)):
-                running[remote.options(name=f"{task.kind}-{task.index}").remote(task)] = task
+                running[remote.options(name=f"{task.kind}-{task.number}").remote(task)] = task
             if not running:
                 return
             done, _ = ray.wait(list(running), num_returns=1)
             for reference in done:
                 task = running.pop(reference)
-                yield task, _result(task, lambda reference=reference: ray.get(reference))
+                yield task, _result(task, partial(ray.get, reference))
     finally:
         if started:
             ray.shutdown()
@@ -116,7 +117,7 @@ def _result(task: Task, get: Callable[[], Stats]) -> Stats:
     except UserError:
         raise
     except Exception as error:
-        raise TaskFailed(f"{task.kind} task {task.index} failed: {error}") from error
+        raise TaskFailed(f"{task.kind} task {task.number} failed: {error}") from error
 
 
 def _cores() -> int:

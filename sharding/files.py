@@ -10,7 +10,7 @@ from typing import IO, Any
 TEMPORARY = ".tmp-"
 
 
-def write_whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """`write` fills the stream; `path` appears when all of it is on the disk, and not before."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
@@ -26,7 +26,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """As `Path.write_bytes`, whole or absent."""
-    write_whole(path, lambda stream: stream.write(data) and None)
+    write_whole(path, lambda stream: stream.write(data))
 
 
 def write_json(path: Path, value: Any) -> None:

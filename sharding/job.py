@@ -28,14 +28,14 @@ def shard(config: ShardConfig) -> dict[str, Any]:
     Tokenizers.load(config.record.smiles_tokenizer, config.record.text_tokenizer).save(root)
     for orphan in root.glob(f"*/{TEMPORARY}*"):  # of a run that was killed while it wrote
         orphan.unlink()
-    _phase("partition", len(plan.partitions), root, config, plan)
+    _phase("partition", len(plan.partitions), root, config)
     if all(n == 0 for n in _counts(root, plan, "n_ok")):
         reasons = _reasons(root, plan)
         raise UserError(
             f"{config.input} holds no valid molecule: {reasons}. Expected one SMILES a line"
             f" (or a column of them, column={config.column})."
         )
-    _phase("featurize", plan.buckets, root, config, plan)
+    _phase("featurize", plan.buckets, root, config)
     return finalize(root, plan)
 
 
@@ -54,7 +54,7 @@ def summary(manifest: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _phase(kind: Kind, count: int, root: Path, config: ShardConfig, plan: Plan) -> None:
+def _phase(kind: Kind, count: int, root: Path, config: ShardConfig) -> None:
     tasks = [Task(str(root), kind, index) for index in range(count)]
     open_tasks = [task for task in tasks if not task.stats.is_file()]
     begun, seen = time.monotonic(), 0

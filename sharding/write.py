@@ -34,17 +34,17 @@ Kind = Literal["partition", "featurize"]
 
 
 class Task(NamedTuple):
-    """Task `index` of a kind, of the job in `root`."""
+    """Task `number` of a kind, of the job in `root`."""
 
     root: str
     kind: Kind
-    index: int
+    number: int
 
     @property
     def stem(self) -> Path:
         """Its files begin so."""
         folder, letter = ("work", "p") if self.kind == "partition" else ("shards", "s")
-        return Path(self.root) / folder / f"{letter}{self.index:06d}"
+        return Path(self.root) / folder / f"{letter}{self.number:06d}"
 
     @property
     def stats(self) -> Path:
@@ -62,7 +62,7 @@ def run_task(task: Task) -> dict[str, Any]:
 
 def _partition(task: Task, plan: Plan) -> dict[str, Any]:
     record = RecordConfig(**plan.settings["record"])
-    first, count = plan.partitions[task.index]
+    first, count = plan.partitions[task.number]
     source = rows(Path(plan.input["path"]), plan.settings["column"])
     by_bucket: dict[int, list[str]] = {}
     rejects, reasons = [], Counter[str]()
@@ -94,7 +94,7 @@ def _bucket_rows(task: Task, plan: Plan) -> list[tuple[str, str, int]]:
     found = []
     for index in range(len(plan.partitions)):
         partition = Task(task.root, "partition", index)
-        start, stop = read_json(partition.stats)["offsets"][task.index : task.index + 2]
+        start, stop = read_json(partition.stats)["offsets"][task.number : task.number + 2]
         with partition.stem.with_suffix(".tsv").open("rb") as stream:
             stream.seek(start)
             for text in stream.read(stop - start).decode().splitlines():

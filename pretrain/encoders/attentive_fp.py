@@ -40,7 +40,7 @@ class LocalEncoder(AttentiveFP):
         if hasattr(self, "lin2"):
             super().reset_parameters()
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         atoms: Float[Tensor, "a 39"],
         edges: Int[Tensor, "2 e"],

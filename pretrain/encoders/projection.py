@@ -6,9 +6,25 @@ After SimCLR (Chen et al. 2020, section 4.2): one hidden layer; fine-tuning uses
 normalisation, which would leak a rank's statistics into its loss.
 """
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 
-def projection_head(width: int, projection: int) -> nn.Sequential:
+class ProjectionHead(nn.Module):
     """Linear, GELU, linear."""
-    return nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, projection))
+
+    def __init__(self, width: int, projection: int) -> None:
+        super().__init__()
+        self.inner = nn.Linear(width, width)
+        self.activation = nn.GELU()
+        self.outer = nn.Linear(width, projection)
+
+    def hidden(self, vectors: Float[Tensor, "n h"]) -> Float[Tensor, "n h"]:
+        """What the last layer reads."""
+        found: Tensor = self.activation(self.inner(vectors))
+        return found
+
+    def forward(self, vectors: Float[Tensor, "n h"]) -> Float[Tensor, "n d"]:
+        """The vectors that the loss compares."""
+        projected: Tensor = self.outer(self.hidden(vectors))
+        return projected

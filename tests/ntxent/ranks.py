@@ -60,7 +60,7 @@ def step_on_my_share(rank: int, world: int) -> dict[str, Tensor]:
     return outcome
 
 
-def step_alone_on_uneven_share(rank: int, world: int) -> dict[str, Tensor]:  # noqa: ARG001
+def step_alone_on_uneven_share(rank: int, world: int) -> dict[str, Tensor]:
     """Rank k has k + 2 molecules; a collective would fail or hang here."""
     return step(*(view[: rank + 2] for view in molecules()), negatives="this_rank")
 
@@ -87,12 +87,12 @@ def refusal(action: Callable[[], Any]) -> str:
     return "no refusal"
 
 
-def one_molecule_each(rank: int, world: int) -> dict[str, Tensor]:  # noqa: ARG001
+def one_molecule_each(rank: int, world: int) -> dict[str, Tensor]:
     """A batch of one has negatives once others bring theirs."""
     return step(*(view[rank : rank + 1] for view in molecules()))
 
 
-def ask_for_the_reference(rank: int, world: int) -> str:  # noqa: ARG001
+def ask_for_the_reference(rank: int, world: int) -> str:
     """What the dense form answers when it is asked for everyone's negatives."""
     return refusal(lambda: ntxent_loss(*molecules(), 0.1, implementation="reference"))
 

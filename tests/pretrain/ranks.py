@@ -10,8 +10,8 @@ import torch.distributed as dist
 
 from pretrain import checkpoint
 from pretrain.batch import collate
-from pretrain.config import ExportConfig, LossConfig, ModelConfig, Negatives, PretrainConfig, TrainConfig
 from pretrain.config import EvaluationConfig as Evaluation
+from pretrain.config import ExportConfig, LossConfig, ModelConfig, Negatives, PretrainConfig, TrainConfig
 from pretrain.encoder import Encoder
 from pretrain.engine import build_engine, join
 from pretrain.export import export

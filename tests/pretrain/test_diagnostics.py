@@ -2,7 +2,7 @@ import math
 
 import torch
 
-from pretrain.diagnostics import gallery_metrics, stream_metrics
+from pretrain.diagnostics import effective_rank, gallery_metrics, stream_metrics
 
 
 def test_perfect_views():
@@ -46,3 +46,9 @@ def test_streams_and_chance():
     metrics = gallery_metrics(views)
     assert metrics["chance"] == 0.1
     assert {"graph_recall_at_1", "text_recall_at_1"} <= metrics.keys()
+
+
+def test_effective_rank_counts_directions():
+    assert math.isclose(effective_rank(torch.cat([torch.eye(8), -torch.eye(8)])), 8.0, rel_tol=1e-9)
+    line = torch.linspace(-1, 1, 50)[:, None] * torch.ones(1, 8)
+    assert math.isclose(effective_rank(line), 1.0, rel_tol=1e-6)

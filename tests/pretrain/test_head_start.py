@@ -7,7 +7,7 @@ from sklearn.cross_decomposition import CCA
 
 from pretrain.batch import collate
 from pretrain.diagnostics import stream_metrics
-from pretrain.encoders.projection import projection_head
+from pretrain.encoders.projection import ProjectionHead
 from pretrain.head_start import start_heads
 from pretrain.model import STREAMS
 
@@ -29,10 +29,10 @@ def test_correlations_are_scikit_learns(monkeypatch):
     monkeypatch.setattr("pretrain.head_start.SHRINKAGE", 0.0)
     x, y = _views(4000, shared=3, noise=0.5)
     torch.manual_seed(0)
-    first, second = projection_head(12, 8), projection_head(12, 8)
+    first, second = ProjectionHead(12, 8), ProjectionHead(12, 8)
     found = start_heads(first, second, x, y)
     with torch.no_grad():
-        hidden = [head[1](head[0](rows)).double().numpy() for head, rows in ((first, x), (second, y))]
+        hidden = [head.hidden(rows).double().numpy() for head, rows in ((first, x), (second, y))]
     a, b = CCA(n_components=3, scale=False, max_iter=2000).fit_transform(*hidden)
     expected = [np.corrcoef(a[:, i], b[:, i])[0, 1] for i in range(3)]
     np.testing.assert_allclose(found[:3], expected, atol=5e-3)
@@ -44,7 +44,7 @@ def test_correlations_are_scikit_learns(monkeypatch):
 def test_views_agree_on_points_that_they_never_saw(projection):
     x, y = _views(3000, shared=6, noise=0.3)
     torch.manual_seed(0)
-    first, second = projection_head(12, projection), projection_head(12, projection)
+    first, second = ProjectionHead(12, projection), ProjectionHead(12, projection)
     with torch.no_grad():
         before = stream_metrics(first(x[2000:]), second(y[2000:]))
     start_heads(first, second, x[:2000], y[:2000])
@@ -59,7 +59,7 @@ def test_views_agree_on_points_that_they_never_saw(projection):
 def test_constant_features_are_no_division_by_zero():
     x, y = _views(100, shared=2, noise=0.1)
     x[:, 3] = 7.0
-    first, second = projection_head(12, 8), projection_head(12, 8)
+    first, second = ProjectionHead(12, 8), ProjectionHead(12, 8)
     start_heads(first, second, x, y)
     for head in (first, second):
         assert all(torch.isfinite(parameter).all() for parameter in head.parameters())
@@ -70,7 +70,7 @@ def test_real_molecules_start_far_above_chance(model, molecules, others):
     """At random encoders: the graph stream's other view is found for many molecules that gave no statistics."""
     views = model.encode(collate(others))
     for first, second in STREAMS.values():
-        start_heads(model.heads[first], model.heads[second], views[first], views[second])
+        start_heads(model.head(first), model.head(second), views[first], views[second])
     projections, _ = model(collate(molecules))
     metrics = stream_metrics(projections["local"], projections["global"])
     assert metrics["recall_at_1"] > 5 / len(molecules)

@@ -28,7 +28,7 @@ def test_it_memorises_32_molecules(stream, steps, tokenizers, molecules, others)
     first, second = STREAMS[stream]
     with torch.no_grad():
         views = model.encode(collate(others))
-    start_heads(model.heads[first], model.heads[second], views[first], views[second])
+    start_heads(model.head(first), model.head(second), views[first], views[second])
     before = {name: weight.clone() for name, weight in model.encoders.state_dict().items()}
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     for _ in range(steps):

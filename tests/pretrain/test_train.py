@@ -23,7 +23,7 @@ def straight(shards_folder, tmp_path_factory):
 
 
 def test_a_run_leaves_its_contract(straight):
-    run, options, result = straight
+    run, _, _ = straight
     metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in metrics] == [1, 2, 3, 4, 5, 6]
     assert {"loss", "graph_loss", "text_loss", "molecules_per_s", "data_wait", "chance"} <= metrics[0].keys()

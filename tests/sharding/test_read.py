@@ -145,7 +145,7 @@ def test_a_missing_shard_is_named(copy):
 def test_shards_of_another_schema_are_refused(copy):
     manifest = read_json(copy / "manifest.json") | {"schema": 99}
     write_json(copy / "manifest.json", manifest)
-    with pytest.raises(UserError, match="schema 99.*reads schema 1"):
+    with pytest.raises(UserError, match=r"schema 99.*reads schema 1"):
         Shards(copy)
 
 

@@ -1,6 +1,6 @@
 """What one molecule's record costs: microseconds of CPU time for each step, on one process.
 
-    OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false python -m benchmarks.sharding --write
+    OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false python -m benchmarks.record --write
 
 k SMILES go through the steps in chunks; every chunk through every step in turn, so a busy machine slows all
 of them, and a ratio is between medians over the chunks of one run. CPU time, not wall time: another process
@@ -36,7 +36,7 @@ from sharding.featurize import featurize_strings
 from sharding.graph import atom_codes, atom_keys, bond_codes, bond_keys
 from sharding.tokens import Tokenizers
 
-RESULTS = Path(__file__).parent / "results" / "sharding.md"
+RESULTS = Path(__file__).parent / "results" / "record.md"
 ZINC = Path(__file__).parents[1] / "tests" / "data" / "zinc_5k.smi.gz"
 RECORD = RecordConfig()
 Times = dict[str, list[float]]
@@ -147,7 +147,7 @@ def circumstances(smiles: list[str]) -> str:
     declined = sum(decode(molecule) is None for one in smiles if (molecule := Chem.MolFromSmiles(one)))
     return "\n".join(
         [
-            f"* command: `python -m benchmarks.sharding {shlex.join(sys.argv[1:])}`",
+            f"* command: `python -m benchmarks.record {shlex.join(sys.argv[1:])}`",
             f"* machine: {cpu}, {os.cpu_count()} cores, one used; load at the end {os.getloadavg()[0]:.1f}",
             f"* RDKit {rdBase.rdkitVersion}, Python {platform.python_version()}",
             f"* {len(smiles):,} molecules; reader: {reader().name}, {reader().reason}; {declined} declined",
