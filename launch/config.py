@@ -34,7 +34,7 @@ class DemoConfig:
     """Molecules a pretraining step over all ranks."""
     learning_rate: float = 1e-3
     """Peak of pretraining."""
-    warmup_steps: int = 20
+    warmup_steps: int = 40
     """Steps of linear warm-up."""
     evaluate_every: int = 20
     """Steps between evaluations on the held-out molecules."""

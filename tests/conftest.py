@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ os.environ.setdefault(
 )  # on busy cores, small layers on two threads are 100 times slower
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it starts in the background
 
 DATA = Path(__file__).parent / "data"
 

@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-import yaml
+from omegaconf import OmegaConf
 
 from pretrain import checkpoint
 from pretrain.config import Resume
@@ -34,7 +34,7 @@ def test_a_run_leaves_its_contract(straight):
     assert [line["step"] for line in evaluations] == [0, 6]
     assert evaluations[-1]["chance"] == 1 / 32
     assert {"graph_recall_at_1", "text_recall_at_1"} <= evaluations[-1].keys()
-    assert yaml.safe_load((run / "config.yaml").read_text())["train"]["batch"] == 16
+    assert OmegaConf.load(run / "config.yaml").train.batch == 16
     assert list((run / "tensorboard").iterdir())
     assert checkpoint.steps(run / "checkpoints") == [2, 4, 6]
     environment = json.loads((run / "environment.json").read_text())
