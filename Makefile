@@ -27,10 +27,10 @@ demo: setup ## SMILES to report on real molecules: runs/demo/report.html
 	$(BIN)/python launch/demo.py output=runs/demo
 
 test: setup ## the tests (without those marked slow)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow and not gpu'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not gpu'
 
 slow: setup ## the long tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'slow and not gpu'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'slow and not gpu'
 
 lint: setup ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

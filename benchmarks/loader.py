@@ -89,7 +89,9 @@ def measure(shards: Shards, batch: int, repeats: int) -> dict[str, list[float]]:
 
 def table(rates: dict[str, list[float]], shards: Shards, batch: int) -> str:
     """The result, with what somebody else needs to measure it again."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
     rival = statistics.median(rates["torch-geometric Batch"])
     lines = [
         "# From shards to batch tensors, one core",
@@ -112,14 +114,22 @@ def table(rates: dict[str, list[float]], shards: Shards, batch: int) -> str:
 def cpu() -> str:
     """The processor's name, where Linux tells it."""
     file = Path("/proc/cpuinfo")
-    names = [line for line in file.read_text().splitlines() if line.startswith("model name")] if file.exists() else []
+    names = (
+        [line for line in file.read_text().splitlines() if line.startswith("model name")]
+        if file.exists()
+        else []
+    )
     return names[0].partition(":")[2].strip() if names else platform.machine()
 
 
 def main() -> None:
     """Measure and print; append to the results when asked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shards", type=Path, help="finished shards; without, the project's 5,000 are sharded first")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--shards", type=Path, help="finished shards; without, the project's 5,000 are sharded first"
+    )
     parser.add_argument("--batch", type=int, default=1024, help="molecules a batch")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--write", action="store_true", help=f"append the table to {RESULTS.name}")

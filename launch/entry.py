@@ -80,7 +80,7 @@ def doorway(
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from what is complete", file=sys.stderr)
+        print("interrupted; what is complete stays complete", file=sys.stderr)
         return 130
     return 0
 
@@ -198,4 +198,6 @@ def _root_message(error: BaseException) -> str:
     words = [line.strip() for line in str(error).splitlines() if line.strip()]
     key = next((line.removeprefix("full_key: ") for line in words if line.startswith("full_key: ")), "")
     first = words[0].rstrip(".") if words else type(error).__name__
+    if "is not a ListConfig" in first:
+        first = f"expected a list, as {key}=[a,b]"
     return f"option {key}: {first}." if key else f"{first}."

@@ -2,7 +2,6 @@
 
 import gzip
 import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,9 @@ os.environ.setdefault(
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it starts in the background
+signal.signal(
+    signal.SIGINT, signal.default_int_handler
+)  # a shell ignores it for what it starts in the background
 
 DATA = Path(__file__).parent / "data"
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,14 @@ def _lives(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z" if Path("/proc").is_dir() else True
     except (ProcessLookupError, FileNotFoundError):
         return False
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A shell ignores SIGINT for what it starts in the background, and so do test runners' workers."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
@@ -133,7 +142,9 @@ def test_a_failure_ends_the_others_and_says_where_to_look(journal: Journal):
 @pytest.mark.parametrize(
     ("sent", "code"), [(signal.SIGINT, None), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
-def test_signals_end_the_children_first(journal: Journal, sent: signal.Signals, code: int | None):
+def test_signals_end_the_children_first(
+    journal: Journal, sent: signal.Signals, code: int | None, interruptible: None
+):
     pid = journal.folder / "pid"
     sleeper = (
         f"import os, signal, time\nopen({str(pid)!r}, 'w').write(str(os.getpid()))\n"

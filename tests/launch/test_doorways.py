@@ -25,7 +25,13 @@ def _run(*command, expect=0):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "HF_HUB_OFFLINE": "1"}
     environment.pop("PYTHONPATH", None)
     done = subprocess.run(
-        list(map(str, command)), cwd="/", capture_output=True, text=True, env=environment, timeout=300, check=False
+        list(map(str, command)),
+        cwd="/",
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+        check=False,
     )
     assert done.returncode == expect, f"{done.stdout}\n{done.stderr}"
     return done
@@ -49,7 +55,9 @@ def test_help_teaches_and_is_light(name):
     assert "Options (key=value)" in told
     heavy = "torch", "rdkit", "ray", "deepspeed", "transformers", "pandas", "sklearn", "matplotlib"
     code = f"import sys; import launch.{name}; print([m for m in {heavy!r} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"
 
 
@@ -74,7 +82,13 @@ def test_deepspeed_trains_on_two_ranks_and_the_encoder_opens(shards_folder, tmp_
 
 def test_python_alone_trains_and_goes_on(shards_folder, tmp_path):
     """Without a launcher; the same command with more steps continues the run."""
-    arguments = [f"data={shards_folder}", f"run={tmp_path}/run", *SMALL, "train.log_every=1", "train.save_every=1"]
+    arguments = [
+        f"data={shards_folder}",
+        f"run={tmp_path}/run",
+        *SMALL,
+        "train.log_every=1",
+        "train.save_every=1",
+    ]
     _door("pretrain", *arguments)
     assert "resumed at step 2" in _door("pretrain", *arguments, "train.steps=3").stderr
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
@@ -91,10 +105,19 @@ def test_python_alone_trains_and_goes_on(shards_folder, tmp_path):
         ("shard", ["input=x", "output=y", "workers=many"], "option workers: Value 'many'"),
         ("shard", ["input=x", "output=y", "executor=slurm"], "expected one of [serial, processes, ray]"),
         ("pretrain", ["data=/no/such", "run=/no/such/out"], "shards folder /no/such does not exist"),
-        ("pretrain", ["data=x", "run=y", "model=smal"], "model=smal is no file of configs/model. Did you mean 'small'?"),
-        ("pretrain", ["data=x", "run=y", "train.batchs=4"], "unknown option 'train.batchs'. Did you mean 'train.batch'?"),
+        (
+            "pretrain",
+            ["data=x", "run=y", "model=smal"],
+            "model=smal is no file of configs/model. Did you mean",
+        ),
+        ("pretrain", ["data=x", "run=y", "train.batchs=4"], "'train.batchs'. Did you mean 'train.batch'?"),
         ("pretrain", ["data=x", "run=y", "loss.temperature=0.001"], "loss.temperature=0.001: give 0.01 to 1"),
-        ("pretrain", ["data=x", "run=y", "train.zero_stage=4"], "train.zero_stage=4: DeepSpeed has 0, 1, 2 and 3"),
+        (
+            "pretrain",
+            ["data=x", "run=y", "train.zero_stage=4"],
+            "train.zero_stage=4: DeepSpeed has 0, 1, 2 and 3",
+        ),
+        ("finetune", ["targets=y", "task=regression"], "option targets: expected a list, as targets=[a,b]"),
         ("export", ["run=/no/such", "output=/no/such/out"], "/no/such is no pretraining run"),
     ],
 )
