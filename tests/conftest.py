@@ -6,15 +6,10 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # on busy cores, small layers on two threads are 100 times slower
+# on busy cores, small layers on two threads are 100 times slower
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-
-signal.signal(
-    signal.SIGINT, signal.default_int_handler
-)  # a shell ignores it for what it starts in the background
 
 DATA = Path(__file__).parent / "data"
 
