@@ -9,6 +9,7 @@ The dataclasses own names, types and meanings; `configs/*.yaml` choose values; n
 import ast
 import importlib
 import inspect
+import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -77,12 +78,20 @@ def doorway(
     try:
         run(compose_config(name, config, given))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if _speaks():
+            print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; what is complete stays complete", file=sys.stderr)
         return 130
     return 0
+
+
+def _speaks() -> bool:
+    """Whether this process tells the user. Before ranks have met, all find the same mistake: one says it."""
+    distributed = sys.modules.get("torch.distributed")
+    met = distributed is not None and distributed.is_initialized()
+    return met or os.environ.get("RANK", "0") == "0"
 
 
 def compose_config(name: str, config: type[Config], overrides: Sequence[str]) -> Config:

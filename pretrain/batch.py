@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int, Int8
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sharding.columns import Molecules, offsets
+from sharding.columns import Molecules, offsets, ragged
 from sharding.graph import ATOM_COLUMNS, BOND_COLUMNS, Column
 from sharding.tokens import PADDING
 
@@ -115,14 +115,12 @@ def _expand(stored: Int8[Tensor, "k c"], columns: tuple[Column, ...], dtype: tor
 def _strings(flat: NDArray[np.integer], lengths: NDArray[np.integer]) -> Strings:
     """Sort by length, cut into groups, pad each to its longest."""
     order = np.argsort(lengths, kind="stable")
-    begins = offsets(lengths)
     ids, masks = [], []
     for rows in np.array_split(order, min(GROUPS, max(1, len(order)))):
         longest = int(lengths[rows].max(initial=1))
         mask = np.arange(longest) < lengths[rows, None].astype(np.int64)
-        positions = begins[rows, None] + np.arange(longest)
         group = np.full(mask.shape, PADDING, np.int64)
-        group[mask] = flat[positions[mask]]
+        group[mask] = flat[ragged(lengths, rows)]
         ids.append(torch.from_numpy(group))
         masks.append(torch.from_numpy(mask))
     place = np.empty(len(order), np.int64)

@@ -114,11 +114,11 @@ def weights(checkpoint: Path) -> dict[str, Tensor]:
         raise UserError(f"checkpoint {checkpoint} is damaged: {damage}. Export an earlier step=... instead.")
     if read_json(checkpoint / MANIFEST)["zero_stage"] == 0:
         states = torch.load(checkpoint / "mp_rank_00_model_states.pt", map_location="cpu", weights_only=False)
-        return {name: tensor.float() for name, tensor in states["module"].items()}
+        return {name: tensor.detach().float() for name, tensor in states["module"].items()}
     from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
     found = get_fp32_state_dict_from_zero_checkpoint(str(checkpoint.parent), tag=checkpoint.name)
-    return {name: tensor.float() for name, tensor in found.items()}
+    return {name: tensor.detach().float() for name, tensor in found.items()}
 
 
 def _flush(path: Path) -> None:

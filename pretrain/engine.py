@@ -9,6 +9,7 @@ minutes), its shared-memory collective for CPUs (the same).
 import math
 import os
 import socket
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -102,6 +103,8 @@ def _deepspeed() -> Any:
     from deepspeed.utils import logger
 
     logger.setLevel("ERROR")
+    # DeepSpeed's own calls under ZeRO, which a user cannot mend
+    warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
     # private, hence guarded: where the table changes, DeepSpeed builds its CPU collective once, in a minute
     compatible = getattr(deepspeed.ops, "__compatible_ops__", None)
     if isinstance(compatible, dict):

@@ -45,7 +45,7 @@ class Molecules:
 
     def take(self, rows: NDArray[np.integer]) -> "Molecules":
         """These molecules, in this order; rows (k,) may repeat."""
-        gathers = {sizes: _ragged(getattr(self, sizes), rows) for sizes in set(ROWS_OF.values())}
+        gathers = {sizes: ragged(getattr(self, sizes), rows) for sizes in set(ROWS_OF.values())}
         columns = {}
         for field in fields(self):
             sizes = ROWS_OF.get(field.name)
@@ -85,8 +85,8 @@ def offsets(sizes: NDArray[np.integer]) -> NDArray[np.int64]:
     return ends
 
 
-def _ragged(sizes: NDArray[np.integer], rows: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Flat positions of the rows that these molecules own."""
+def ragged(sizes: NDArray[np.integer], rows: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Flat positions of what these rows own, row after row."""
     begin, taken = offsets(sizes)[rows], sizes[rows].astype(np.int64)
     done = offsets(taken)
     return np.repeat(begin - done[:-1], taken) + np.arange(done[-1])

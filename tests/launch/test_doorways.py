@@ -80,6 +80,14 @@ def test_deepspeed_trains_on_two_ranks_and_the_encoder_opens(shards_folder, tmp_
     assert rejected == {1: "syntax"}
 
 
+def test_two_ranks_say_a_mistake_once(tmp_path):
+    deepspeed = Path(sys.executable).with_name("deepspeed")
+    script = [REPOSITORY / "launch" / "pretrain.py", "data=/no/such", f"run={tmp_path}/run"]
+    launcher = [deepspeed, "--num_gpus", "2", "--master_port", _free_port()]
+    done = _run(*launcher, *script, expect=2)
+    assert (done.stdout + done.stderr).count("error: shards folder /no/such does not exist") == 1
+
+
 def test_python_alone_trains_and_goes_on(shards_folder, tmp_path):
     """Without a launcher; the same command with more steps continues the run."""
     arguments = [

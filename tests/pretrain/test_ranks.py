@@ -28,12 +28,18 @@ def test_loss_and_averaged_gradients_are_the_single_process(world, molecules, al
             assert_close(theirs[name], gradient, rtol=1e-7, atol=1e-11, msg=name)
 
 
+@pytest.fixture(scope="module")
+def single(shards_folder, tmp_path_factory):
+    """What one process hands to the optimizer."""
+    folder = tmp_path_factory.mktemp("single")
+    return run_ranks(
+        ranks.gradients_of_engine, 1, folder, ranks.config(str(shards_folder), "", zero_stage=0)
+    )[0]
+
+
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_deepspeed_averages_the_same_gradients(stage, shards_folder, tmp_path):
+def test_deepspeed_averages_the_same_gradients(stage, single, shards_folder, tmp_path):
     """What ZeRO hands to the optimizer on two ranks is what one process computes: nothing halved, nothing lost."""
-    (single,) = run_ranks(
-        ranks.gradients_of_engine, 1, tmp_path, ranks.config(str(shards_folder), "", zero_stage=0)
-    )
     options = ranks.config(str(shards_folder), "", zero_stage=stage)
     for found in run_ranks(ranks.gradients_of_engine, 2, tmp_path, options):
         assert found.keys() == single.keys()
