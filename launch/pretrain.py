@@ -23,6 +23,8 @@ def run(config: PretrainConfig) -> None:
     """Train; the loop itself reports."""
     from pretrain.train import pretrain
 
+    # in full, because config.yaml is read again by an export that may start elsewhere
+    config.data, config.run = str(Path(config.data).resolve()), str(Path(config.run).resolve())
     pretrain(config)
 
 

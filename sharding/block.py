@@ -12,6 +12,8 @@ import io
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,25 +57,26 @@ def encode(molecules: Molecules, smiles: Sequence[str], texts: Sequence[str]) ->
     }
 
 
-def decode(members: Mapping[str, bytes]) -> Molecules:
-    """The columns of a block; the strings stay packed until `strings` is asked for them."""
+def decode(members: Mapping[str, bytes], order: NDArray[np.integer] | None = None) -> Molecules:
+    """The columns of a block, its rows in this order; the strings stay packed until `strings` is asked for them."""
     try:
-        with np.load(io.BytesIO(members["graph.npz"]), allow_pickle=False) as graph:
-            g = {name: graph[name] for name in graph.files}
-        with np.load(io.BytesIO(members["tok.npz"]), allow_pickle=False) as tokens:
-            t = {name: tokens[name] for name in tokens.files}
-        return Molecules(
+        g, t = _arrays(members["graph.npz"]), _arrays(members["tok.npz"])
+        molecules = Molecules(
             n_atoms=g["n_atoms"],
             n_bonds=g["n_bonds"],
-            atoms=g["atom_table"][g["atom_index"]],
-            bonds=g["bond_table"][g["bond_index"]],
-            ends=np.ascontiguousarray(g["ends"].T),
+            atoms=g["atom_index"],
+            bonds=g["bond_index"],
+            ends=g["ends"].T,
             n_smiles_tokens=t["n_smiles_tokens"],
             smiles_tokens=t["smiles_tokens"],
             n_text_tokens=t["n_text_tokens"],
             text_tokens=t["text_tokens"],
             line=g["line"],
         )
+        if order is not None:  # while an atom is one number still, and not eight
+            molecules = molecules.take(order)
+        atoms, bonds = g["atom_table"][molecules.atoms], g["bond_table"][molecules.bonds]
+        return replace(molecules, atoms=atoms, bonds=bonds)
     except (KeyError, ValueError, IndexError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise BrokenBlock(f"{type(error).__name__}: {error}") from error
 
@@ -109,6 +112,16 @@ def _npz(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:
             info.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(info, member.getvalue())
     return stream.getvalue()
+
+
+def _arrays(packed: bytes) -> dict[str, NDArray[Any]]:
+    """As `numpy.load`, which reads a member in small pieces; no pickles."""
+    found = {}
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        for name in archive.namelist():
+            member = io.BytesIO(archive.read(name))
+            found[name.removesuffix(".npy")] = np.lib.format.read_array(member, allow_pickle=False)
+    return found
 
 
 def _lines(strings: Sequence[str]) -> bytes:

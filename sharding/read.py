@@ -89,10 +89,10 @@ class Shards:
         with tarfile.open(fileobj=io.BytesIO(packed), mode="r:") as tar:
             return {info.name.split(".", 1)[1]: tar.extractfile(info).read() for info in tar}  # type: ignore[union-attr]
 
-    def read(self, ref: BlockRef) -> Molecules:
-        """A block's columns."""
+    def read(self, ref: BlockRef, order: NDArray[np.int64] | None = None) -> Molecules:
+        """A block's columns, its rows in this order."""
         try:
-            molecules = block.decode(self.members(ref))
+            molecules = block.decode(self.members(ref), order)
         except block.BrokenBlock as error:
             raise DamagedShard(
                 f"shard {self.root / ref.file}, block at byte {ref.offset:,}: {error}"
@@ -209,8 +209,8 @@ class _Lane:
         while count:
             if self.block is None:
                 position = int(self.order[self.index])
-                here = self.shards.read(self.plan.blocks[position])
-                self.block = here.take(self.plan.rows(self.epoch, position))
+                order = self.plan.rows(self.epoch, position)
+                self.block = self.shards.read(self.plan.blocks[position], order)
             stop = min(self.row + count, len(self.block))
             parts.append(self.block.slice(self.row, stop))
             count -= stop - self.row
