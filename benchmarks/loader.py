@@ -9,12 +9,8 @@ only: it has no tokens to pad). Ratios are between medians of interleaved repeat
 """
 
 import argparse
-import datetime
 import platform
-import shlex
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +20,7 @@ import numpy as np
 import torch
 from torch_geometric.data import Batch, Data
 
+from benchmarks.circumstances import circumstances
 from pretrain.batch import collate
 from sharding.columns import Molecules, offsets
 from sharding.config import ShardConfig
@@ -89,18 +86,17 @@ def measure(shards: Shards, batch: int, repeats: int) -> dict[str, list[float]]:
 
 def table(rates: dict[str, list[float]], shards: Shards, batch: int) -> str:
     """The result, with what somebody else needs to measure it again."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
     rival = statistics.median(rates["torch-geometric Batch"])
     lines = [
         "# From shards to batch tensors, one core",
         "",
-        f"* command: `python -m benchmarks.loader {shlex.join(sys.argv[1:])}`",
-        f"* machine: {cpu()}; torch {torch.__version__}, Python {platform.python_version()}",
-        f"* {shards.manifest['n_ok']:,} molecules in {len(shards.blocks)} blocks of about "
-        f"{shards.manifest['n_ok'] // len(shards.blocks):,}, batches of {batch:,}",
-        f"* commit: {commit.stdout.strip() or 'none'}; date: {datetime.date.today()}",
+        circumstances(
+            "loader",
+            "one core",
+            f"torch {torch.__version__}, Python {platform.python_version()}",
+            f"{shards.manifest['n_ok']:,} molecules in {len(shards.blocks)} blocks of about "
+            f"{shards.manifest['n_ok'] // len(shards.blocks):,}, batches of {batch:,}",
+        ),
         "",
         "| | molecules/s/core, median | slowest | x torch-geometric |",
         "|---|---:|---:|---:|",
@@ -109,17 +105,6 @@ def table(rates: dict[str, list[float]], shards: Shards, batch: int) -> str:
         median = statistics.median(found)
         lines.append(f"| {name} | {median:,.0f} | {min(found):,.0f} | {median / rival:.1f} |")
     return "\n".join(lines) + "\n"
-
-
-def cpu() -> str:
-    """The processor's name, where Linux tells it."""
-    file = Path("/proc/cpuinfo")
-    names = (
-        [line for line in file.read_text().splitlines() if line.startswith("model name")]
-        if file.exists()
-        else []
-    )
-    return names[0].partition(":")[2].strip() if names else platform.machine()
 
 
 def main() -> None:

@@ -12,11 +12,9 @@ the rows instead of the similarities by the temperature and lets one cross-entro
 """
 
 import argparse
-import datetime
 import functools
 import platform
 import re
-import shlex
 import statistics
 import subprocess
 import sys
@@ -28,6 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
+from benchmarks.circumstances import circumstances
 from pretrain.ntxent import ntxent_loss
 
 RESULTS = Path(__file__).parent / "results" / "ntxent-cpu.md"
@@ -114,23 +113,12 @@ def table(args: argparse.Namespace) -> str:
     return "\n".join(lines)
 
 
-def circumstances() -> str:
-    """Command, machine, versions, commit and date: what a number needs to mean something."""
-    cpu = platform.processor() or platform.machine()
-    if (described := Path("/proc/cpuinfo")).exists():
-        cpu = next(
-            (line.split(":")[1].strip() for line in described.open() if line.startswith("model name")), cpu
-        )
-    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False)
-    return "\n".join(
-        [
-            f"* command: `python -m benchmarks.ntxent {shlex.join(sys.argv[1:])}`",
-            f"* machine: {cpu}, {torch.get_num_threads()} thread",
-            f"* torch {torch.__version__}, Python {platform.python_version()}",
-            f"* commit: {commit.stdout.strip() if commit.returncode == 0 else 'before the first'}",
-            f"* date: {datetime.datetime.now(datetime.UTC):%Y-%m-%d}",
-        ]
+def heading() -> str:
+    """The circumstances."""
+    return circumstances(
+        "ntxent",
+        f"{torch.get_num_threads()} thread",
+        f"torch {torch.__version__}, Python {platform.python_version()}",
     )
 
 
@@ -151,7 +139,7 @@ def main() -> None:
     if args.peak_of:
         print_own_peak(args.peak_of, args.n[0], args.d)
         return
-    report = f"{circumstances()}\n\n{table(args)}\n"
+    report = f"{heading()}\n\n{table(args)}\n"
     print(report)
     if args.write:
         RESULTS.parent.mkdir(exist_ok=True)

@@ -12,14 +12,10 @@ out): a shard holds a hundred times as many molecules as it takes to fill them.
 """
 
 import argparse
-import datetime
 import gzip
 import os
 import platform
-import shlex
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +24,7 @@ from typing import Any
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdMolDescriptors
 
+from benchmarks.circumstances import circumstances
 from sharding import block
 from sharding.binary import decode, read, reader
 from sharding.config import RecordConfig
@@ -135,25 +132,14 @@ def quiet(found: list[float]) -> float:
     return sorted(found)[len(found) // 10]
 
 
-def circumstances(smiles: list[str]) -> str:
-    """Command, machine and its load, versions, commit and date: what a number needs to mean something."""
-    cpu = platform.processor() or platform.machine()
-    if (described := Path("/proc/cpuinfo")).exists():
-        cpu = next(
-            (line.split(":")[1].strip() for line in described.open() if line.startswith("model name")), cpu
-        )
-    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False)
+def heading(smiles: list[str]) -> str:
+    """The circumstances, with the load that the machine had."""
     declined = sum(decode(molecule) is None for one in smiles if (molecule := Chem.MolFromSmiles(one)))
-    return "\n".join(
-        [
-            f"* command: `python -m benchmarks.record {shlex.join(sys.argv[1:])}`",
-            f"* machine: {cpu}, {os.cpu_count()} cores, one used; load at the end {os.getloadavg()[0]:.1f}",
-            f"* RDKit {rdBase.rdkitVersion}, Python {platform.python_version()}",
-            f"* {len(smiles):,} molecules; reader: {reader().name}, {reader().reason}; {declined} declined",
-            f"* commit: {commit.stdout.strip() if commit.returncode == 0 else 'before the first'}",
-            f"* date: {datetime.datetime.now(datetime.UTC):%Y-%m-%d}",
-        ]
+    return circumstances(
+        "record",
+        f"{os.cpu_count()} cores, one used; load at the end {os.getloadavg()[0]:.1f}",
+        f"RDKit {rdBase.rdkitVersion}, Python {platform.python_version()}",
+        f"{len(smiles):,} molecules; reader: {reader().name}, {reader().reason}; {declined} declined",
     )
 
 
@@ -176,7 +162,7 @@ def main() -> None:
         if not args.cold:
             whole(smiles, Tokenizers.load())
         times = measure(smiles, min(args.chunk, len(smiles)), 1 if args.cold else args.repeats)
-        report = f"{circumstances(smiles)}\n\n{table(times)}\n"
+        report = f"{heading(smiles)}\n\n{table(times)}\n"
     print(report)
     if args.write:
         RESULTS.parent.mkdir(exist_ok=True)
