@@ -23,7 +23,7 @@ from pretrain.batch import collate
 from pretrain.config import LossConfig, ModelConfig, Streams
 from pretrain.model import TwoStreams, Vocabularies
 from sharding.columns import Molecules
-from sharding.config import RecordConfig
+from sharding.config import RecordConfig, record_config
 from sharding.errors import UserError
 from sharding.featurize import featurize_strings
 from sharding.files import read_json, write_json
@@ -77,7 +77,7 @@ class Encoder:
                     f"{folder}/model.safetensors does not fit its config.json ({str(error).splitlines()[0]}). "
                     "Export the encoder again."
                 ) from error
-        return cls(model.eval(), tokenizers, RecordConfig(**config["record"]), config)
+        return cls(model.eval(), tokenizers, record_config(config["record"]), config)
 
     def save(self, folder: str | Path) -> None:
         """Write config.json, model.safetensors and tokenizers; the weights first, the config last."""

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from pretrain import checkpoint
 from pretrain.config import ExportConfig, LossConfig, ModelConfig, PretrainConfig
 from pretrain.encoder import Encoder, build, describe_encoder
-from sharding.config import RecordConfig
+from sharding.config import record_config
 from sharding.errors import UserError
 from sharding.files import write_bytes
 from sharding.read import Shards
@@ -32,13 +32,13 @@ def export(config: ExportConfig) -> Encoder:
     about = describe_encoder(
         model,
         loss,
-        RecordConfig(**settings["record"]),
+        record_config(settings["record"]),
         shards.tokenizers,
         _origin(run, step, options, shards),
     )
     module = build(about, shards.tokenizers)
     module.load_state_dict(checkpoint.weights(run / "checkpoints" / f"step-{step}"))
-    encoder = Encoder(module.eval(), shards.tokenizers, RecordConfig(**settings["record"]), about)
+    encoder = Encoder(module.eval(), shards.tokenizers, record_config(settings["record"]), about)
     encoder.save(output)
     write_bytes(output / "README.md", model_card(about).encode())
     return encoder

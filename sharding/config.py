@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
 
 from sharding.errors import UserError
 
@@ -23,6 +24,67 @@ class OnChange(StrEnum):
     overwrite = "overwrite"
 
 
+class Mode(StrEnum):
+    """What launch/shard.py does with the job."""
+
+    run = "run"
+    plan = "plan"
+    verify = "verify"
+    repair = "repair"
+    inspect = "inspect"
+
+
+class Text(StrEnum):
+    """Who writes the text view of a molecule."""
+
+    describer = "describer"
+    llm = "llm"
+
+
+class Fingerprint(StrEnum):
+    """Fingerprints that a record can hold, with their lengths."""
+
+    maccs = "maccs"
+    pubchem = "pubchem"
+    erg = "erg"
+
+
+@dataclass(kw_only=True)
+class StandardiseConfig:
+    """What is done to a molecule before it is canonicalised. Everything is off unless asked for."""
+
+    largest_fragment: bool = False
+    """Keep the largest fragment only: salts and solvents go."""
+    uncharge: bool = False
+    """Neutralise charges by adding or removing hydrogens, where that can be done."""
+    canonical_tautomer: bool = False
+    """RDKit's canonical tautomer. Dear: mode=plan measures its cost on your molecules."""
+
+
+@dataclass(kw_only=True)
+class LanguageModelConfig:
+    """The language model behind text=llm: a local folder, or a server that speaks OpenAI's protocol."""
+
+    model: str = ""
+    """Folder of a Hugging Face causal language model; with an endpoint, the name the server knows it by."""
+    endpoint: str = ""
+    """Base URL of an OpenAI-compatible server, as http://host:8000/v1; empty loads the model here."""
+    api_key_variable: str = "OPENAI_API_KEY"
+    """Environment variable with the server's key; unset or empty sends none. Never written anywhere."""
+    cache: str = ""
+    """Folder of finished texts by content hash, shared by all tasks; empty takes output/text_cache."""
+    batch: int = 16
+    """Molecules that are asked for at a time."""
+    max_new_tokens: int = 320
+    """Tokens of an answer, at most."""
+    temperature: float = 0.0
+    """0 takes the likeliest token."""
+    retries: int = 3
+    """Attempts after the first, for a server that fails and for an answer that the validator refuses."""
+    timeout_s: float = 120.0
+    """Seconds until a request counts as failed."""
+
+
 @dataclass(kw_only=True)
 class RecordConfig:
     """What a molecule's record holds. A change of any of these changes the shards' bytes."""
@@ -39,6 +101,17 @@ class RecordConfig:
     """`default`, or a folder with a `tokenizer.json`."""
     text_tokenizer: str = "default"
     """`default`, or a folder with a `tokenizer.json`."""
+    text: Text = Text.describer
+    """describer: rules, no model, the same text every time. llm: `language_model` writes, the describer stands in."""
+    fingerprints: list[Fingerprint] = field(default_factory=list)
+    """Any of maccs (167 bits), pubchem (881 bits), erg (441 numbers), as [maccs,pubchem,erg]."""
+    standardise: StandardiseConfig = field(default_factory=StandardiseConfig)
+    language_model: LanguageModelConfig = field(default_factory=LanguageModelConfig)
+
+
+def record_config(stored: dict[str, Any]) -> RecordConfig:
+    """The configuration that `asdict` was taken of, as JSON keeps it; absent fields have their defaults."""
+    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RecordConfig), stored))  # type: ignore[return-value]
 
 
 @dataclass(kw_only=True)

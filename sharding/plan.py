@@ -10,6 +10,7 @@ the seed only, not on the number of tasks or buckets, and not on who ran them.
 
 import hashlib
 import itertools
+import json
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -60,7 +61,8 @@ def make_plan(config: ShardConfig) -> Plan:
         raise UserError(f"input file {path} holds no molecule. Expected one a line.")
     tokenizers = Tokenizers.load(config.record.smiles_tokenizer, config.record.text_tokenizer)
     source = {"bytes": path.stat().st_size, "sha256": sha256(path), "rows": count}
-    record = {k: v for k, v in asdict(config.record).items() if not k.endswith("_tokenizer")}
+    record = json.loads(json.dumps(asdict(config.record)))
+    record = {name: value for name, value in record.items() if not name.endswith("_tokenizer")}
     settings = {
         "column": config.column,
         "seed": config.seed,

@@ -21,7 +21,7 @@ import webdataset
 from rdkit import rdBase
 
 from sharding import block
-from sharding.config import RecordConfig
+from sharding.config import record_config
 from sharding.featurize import featurize
 from sharding.files import read_json, sha256, write_bytes, write_json, write_whole
 from sharding.graph import ATOM_COLUMNS, BOND_COLUMNS
@@ -61,7 +61,7 @@ def run_task(task: Task) -> dict[str, Any]:
 
 
 def _partition(task: Task, plan: Plan) -> dict[str, Any]:
-    record = RecordConfig(**plan.settings["record"])
+    record = record_config(plan.settings["record"])
     first, count = plan.partitions[task.number]
     source = rows(Path(plan.input["path"]), plan.settings["column"])
     by_bucket: dict[int, list[str]] = {}
@@ -145,7 +145,7 @@ def _blocks(
     rejects: list[bytes],
 ) -> Iterator[tuple[dict[str, bytes], int]]:
     """Encoded blocks and their number of molecules, adding to the totals and the rejects."""
-    record = RecordConfig(**plan.settings["record"])
+    record = record_config(plan.settings["record"])
     tokenizers = Tokenizers.beside(root)
     count = -(-len(unique) // plan.rows_a_block)
     # equal sizes, not full ones and a rest: lanes are as long as their smallest blocks
