@@ -5,7 +5,6 @@ A step is a function of (configuration, shards, step): its molecules come from t
 seed of (seed, step, rank). So a resumed run is the run that was never stopped.
 """
 
-import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,8 @@ from pretrain.record import Record, check_folder
 from sharding.columns import Molecules, concatenate
 from sharding.errors import UserError
 from sharding.progress import ProgressLine
-from sharding.read import BlockRef, Lanes, Reader, Shards, choose_lanes
+from sharding.read import Lanes, Reader, Shards, choose_lanes
+from sharding.table import BlockTable
 
 
 def pretrain(config: PretrainConfig) -> dict[str, float]:
@@ -115,9 +115,8 @@ def new_model(shards: Shards, config: PretrainConfig) -> TwoStreams:
 def give_head_start(model: TwoStreams, shards: Shards, lanes: Lanes, count: int) -> None:
     """Set the projection heads from the first `count` training molecules, encoded by all ranks together."""
     rank, world = dist.get_rank(), dist.get_world_size()
-    rows_before = itertools.accumulate((ref.rows for ref in lanes.blocks), initial=0)
-    needed = [ref for ref, rows in zip(lanes.blocks, rows_before, strict=False) if rows < count]
-    molecules = concatenate([shards.read(ref) for ref in needed])
+    needed = int(np.searchsorted(np.cumsum(lanes.blocks.rows), count)) + 1
+    molecules = concatenate([shards.read(ref) for ref in lanes.blocks[:needed]])
     each = min(count, len(molecules)) // world
     device = next(model.parameters()).device
     model.eval()
@@ -177,7 +176,7 @@ def plan_data(shards: Shards, config: PretrainConfig, rank: int, world: int) -> 
     ]
 
 
-def gallery_molecules(shards: Shards, held_out: list[BlockRef], count: int) -> Molecules:
+def gallery_molecules(shards: Shards, held_out: BlockTable, count: int) -> Molecules:
     """The first `count` molecules of the held-out blocks."""
     molecules = concatenate([shards.read(ref) for ref in held_out])
     return molecules.slice(0, min(count, len(molecules)))

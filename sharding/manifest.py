@@ -12,6 +12,7 @@ from typing import IO, Any
 from sharding.errors import UserError
 from sharding.files import read_json, write_json, write_whole
 from sharding.plan import Plan
+from sharding.table import write_table
 from sharding.write import Task
 
 
@@ -46,10 +47,10 @@ def finalize(root: Path, plan: Plan) -> dict[str, Any]:
                 "rows": stats["n_ok"],
                 "bytes": stats["bytes"],
                 "sha256": stats["sha256"],
-                "blocks": stats["blocks"],
             }
             for task, stats in zip(shards, second, strict=True)
         ],
+        "blocks": write_table(root, (stats["blocks"] for stats in second)),
     }
     accounted = manifest["n_ok"] + manifest["n_duplicate"] + sum(rejected.values())
     if not manifest["n_in"] == accounted == plan.input["rows"]:

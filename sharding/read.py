@@ -17,8 +17,9 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,17 +28,8 @@ from sharding import block
 from sharding.columns import Molecules, concatenate, offsets
 from sharding.errors import UserError
 from sharding.manifest import load_manifest
+from sharding.table import BlockRef, BlockTable
 from sharding.tokens import Tokenizers
-
-
-class BlockRef(NamedTuple):
-    """Where a block lies."""
-
-    file: str
-    offset: int
-    bytes: int
-    rows: int
-    crc32: int
 
 
 class DamagedShard(UserError):
@@ -58,11 +50,7 @@ class Shards:
         self.tokenizers = Tokenizers.beside(root)
         if self.tokenizers.sha256 != self.manifest["settings"]["tokenizers"]:
             raise UserError(f"{root}/tokenizers are not those that made its tokens. Restore or shard again.")
-        self.blocks = [
-            BlockRef(shard["file"], entry["offset"], entry["bytes"], entry["rows"], entry["crc32"])
-            for shard in self.manifest["shards"]
-            for entry in shard["blocks"]
-        ]
+        self.blocks = BlockTable.load(root, self.manifest)
 
     @property
     def fingerprint(self) -> str:
@@ -107,16 +95,14 @@ class Shards:
         """A block's canonical SMILES, in its rows' order."""
         return block.strings(self.members(ref)["smiles.txt.gz"])
 
-    def split(self, held_out: int) -> tuple[list[BlockRef], list[BlockRef]]:
+    def split(self, held_out: int) -> tuple[BlockTable, BlockTable]:
         """(training blocks, held-out blocks): the last blocks with at least `held_out` molecules.
 
         Rows were shuffled by a hash when written and are distinct, so the last ones are a random sample that
         shares no molecule with the rest.
         """
-        taken, rows = len(self.blocks), 0
-        while rows < held_out and taken > 0:
-            taken -= 1
-            rows += self.blocks[taken].rows
+        last = int(np.searchsorted(np.cumsum(self.blocks.rows[::-1]), held_out)) + 1 if held_out > 0 else 0
+        taken = max(0, len(self.blocks) - last)
         return self.blocks[:taken], self.blocks[taken:]
 
 
@@ -124,7 +110,7 @@ class Shards:
 class Lanes:
     """The order of an epoch: `lanes` sequences of blocks, `batch` molecules a step over all ranks."""
 
-    blocks: list[BlockRef]
+    blocks: BlockTable
     batch: int
     lanes: int
     seed: int
@@ -133,7 +119,7 @@ class Lanes:
         if self.batch % self.lanes:
             raise UserError(f"train.batch={self.batch} is not divisible by train.lanes={self.lanes}.")
         if self.steps < 1:
-            rows = sum(ref.rows for ref in self.blocks)
+            rows = int(self.blocks.rows.sum())
             raise UserError(
                 f"{rows:,} training molecules in {len(self.blocks)} blocks give {self.lanes} lanes no step of "
                 f"{self.batch} molecules. Use a smaller train.batch, fewer train.lanes, or more molecules."
@@ -144,7 +130,7 @@ class Lanes:
         """m: molecules of a lane a step."""
         return self.batch // self.lanes
 
-    @property
+    @cached_property
     def steps(self) -> int:
         """Steps of an epoch: the same for every epoch and rank, so that nobody waits at the end.
 
@@ -152,7 +138,7 @@ class Lanes:
         any lane of that many blocks has at least so many molecules.
         """
         per_lane = len(self.blocks) // self.lanes
-        return int(np.sort([ref.rows for ref in self.blocks])[:per_lane].sum()) // self.share
+        return int(np.sort(self.blocks.rows)[:per_lane].sum()) // self.share
 
     def lane(self, epoch: int, lane: int) -> NDArray[np.int64]:
         """Positions in `blocks` of this lane's blocks, in order."""
@@ -199,7 +185,7 @@ class _Lane:
     def __init__(self, shards: Shards, plan: Lanes, epoch: int, lane: int, skip: int) -> None:
         self.shards, self.plan, self.epoch = shards, plan, epoch
         self.order = plan.lane(epoch, lane)
-        begins = offsets(np.array([plan.blocks[position].rows for position in self.order]))
+        begins = offsets(plan.blocks.rows[self.order])
         self.index = int(np.searchsorted(begins, skip, side="right")) - 1
         self.row = skip - int(begins[self.index])
         self.block: Molecules | None = None

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from sharding.errors import UserError
 from sharding.files import read_json, write_json
-from sharding.read import BlockRef, DamagedShard, Lanes, Reader, Shards, choose_lanes
+from sharding.read import DamagedShard, Lanes, Reader, Shards, choose_lanes
+from sharding.table import ENTRY, BlockTable
 
 
 def _lines(shards, plan, world, epoch, step, count):
@@ -61,7 +62,7 @@ def test_epochs_differ_in_order_and_composition(shards):
 )
 def test_no_lane_runs_dry_before_the_promised_steps(rows, lanes, share, epoch):
     """Whatever the blocks' sizes (primes included), each lane of each epoch holds what `steps` needs."""
-    blocks = [BlockRef("s", i, 1, n, 0) for i, n in enumerate(rows)]
+    blocks = BlockTable(["s"], np.array([(0, i, 1, n, 0) for i, n in enumerate(rows)], ENTRY))
     try:
         plan = Lanes(blocks=blocks, batch=lanes * share, lanes=lanes, seed=0)
     except UserError:
@@ -145,7 +146,7 @@ def test_a_missing_shard_is_named(copy):
 def test_shards_of_another_schema_are_refused(copy):
     manifest = read_json(copy / "manifest.json") | {"schema": 99}
     write_json(copy / "manifest.json", manifest)
-    with pytest.raises(UserError, match=r"schema 99.*reads schema 1"):
+    with pytest.raises(UserError, match=r"schema 99.*reads schema 2"):
         Shards(copy)
 
 
