@@ -2,7 +2,8 @@
 
     arguments (`key=value`, Hydra's syntax)  ->  a checked configuration object  ->  exit code
 
-0: done. 2: a mistake of the user, said in one line. A programming error keeps its traceback.
+0: done. 1: looked at, and found wanting (mode=verify). 2: a mistake of the user, said in one line. A programming
+error keeps its traceback.
 The dataclasses own names, types and meanings; `configs/*.yaml` choose values; nothing names a class by path.
 """
 
@@ -64,7 +65,7 @@ def main() -> int:
 def doorway(
     name: str,
     config: type[Config],
-    run: Callable[[Config], None],
+    run: Callable[[Config], int | None],
     about: str | None,
     arguments: Sequence[str] | None,
 ) -> int:
@@ -76,7 +77,7 @@ def doorway(
         print(help_text(config, about or ""))
         return 0
     try:
-        run(compose_config(name, config, given))
+        return run(compose_config(name, config, given)) or 0
     except UserError as error:
         if _speaks():
             print(f"error: {error}", file=sys.stderr)
@@ -84,7 +85,6 @@ def doorway(
     except KeyboardInterrupt:
         print("interrupted; what is complete stays complete", file=sys.stderr)
         return 130
-    return 0
 
 
 def _speaks() -> bool:

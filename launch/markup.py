@@ -7,8 +7,10 @@ the dark, because their colours were chosen on white.
 import base64
 from collections.abc import Iterable, Sequence
 from html import escape
+from typing import TYPE_CHECKING
 
-from launch.pictures import Picture
+if TYPE_CHECKING:  # a page without plots needs no plotting library
+    from launch.pictures import Picture
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d2329; --soft: #5b6670; --line: #dde2e7; --paper: #fff;
@@ -30,7 +32,7 @@ p, li { max-width: 46rem; }
 .grid { display: grid; gap: 1.2rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 19rem), 1fr)); }
 .grid > figure { max-width: 34rem; }
 figure { margin: .6rem 0; }
-figure img { display: block; width: 100%; height: auto; background: #fff; border: 1px solid var(--line);
+figure img, figure svg { display: block; width: 100%; height: auto; background: #fff; border: 1px solid var(--line);
   border-radius: 8px; }
 figcaption { font-size: .9rem; margin-top: .35rem; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; }
@@ -69,7 +71,7 @@ def grid(figures: Iterable[str]) -> str:
     return f'<div class="grid">{"".join(figures)}</div>'
 
 
-def figure(picture: Picture) -> str:
+def figure(picture: "Picture") -> str:
     """The picture inside the page, with caption and alternative text."""
     data = base64.b64encode(picture.png).decode()
     return (

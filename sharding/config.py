@@ -118,16 +118,33 @@ def record_config(stored: dict[str, Any]) -> RecordConfig:
 class ShardConfig:
     """SMILES -> shards."""
 
-    input: str = MISSING
-    """File of molecules: .smi, .txt, .csv or .tsv, plain or .gz."""
+    input: Any = ""
+    """File, folder or glob of molecules, here or at any fsspec URL, or a list of them as [a.smi,b.csv]: .smi .txt
+    .csv .tsv (plain, .gz, .zst) and .parquet."""
     output: str = MISSING
     """Folder of the shards; made when absent, continued when it holds the same job."""
+    mode: Mode = Mode.run
+    """run; plan: say what would be done, and how long; verify: read every byte again; repair: build again what is
+    broken; inspect: counts, reasons, sizes and a few molecules, drawn."""
     column: str = "smiles"
-    """Column with the SMILES, for .csv and .tsv."""
+    """Column with the SMILES, for .csv, .tsv and .parquet."""
+    id_column: str = ""
+    """Column with the molecules' names, for .csv, .tsv and .parquet; empty keeps none."""
+    keep_ids: bool = True
+    """Keep the names: of id_column, or what follows the SMILES in a .smi line."""
     executor: Executor = Executor.serial
     """serial, processes or ray."""
     workers: int = 0
     """Tasks at a time; 0 takes every core (on a Ray cluster, every CPU of the cluster)."""
+    attempts: int = 3
+    """How often a task is tried before it is set aside. The others go on; the job then ends with its name."""
+    time_limit_s: float = 10.0
+    """Seconds of CPU time that one molecule may take; it is then rejected as `timeout`, and one that ends the
+    process as `crash`. 0 works without this guard."""
+    task_memory_gb: float = 1.0
+    """Memory that a Ray task asks its node for."""
+    keep_work: bool = False
+    """Keep the working files of the first phase (about 30 bytes a molecule), so that repair need not make them."""
     seed: int = 0
     """Seeds the global shuffle."""
     on_change: OnChange = OnChange.refuse
@@ -135,13 +152,28 @@ class ShardConfig:
     record: RecordConfig = field(default_factory=RecordConfig)
 
     def __post_init__(self) -> None:
+        if not self.input and self.mode in (Mode.run, Mode.plan, Mode.repair):
+            raise UserError("option input=... is required (file, folder or glob of molecules). See --help.")
         if self.workers < 0:
             raise UserError(f"workers={self.workers} is negative. Give a count, or 0 for every core.")
+        if self.attempts < 1:
+            raise UserError(f"attempts={self.attempts}: give at least 1.")
+        if self.time_limit_s < 0 or self.task_memory_gb < 0:
+            raise UserError("time_limit_s and task_memory_gb cannot be negative. 0 switches them off.")
         if self.record.max_atoms < 1 or self.record.max_atoms > 1000:
             raise UserError(f"record.max_atoms={self.record.max_atoms}: give 1 to 1000 (RDKit's limits).")
         for name in ("max_smiles_tokens", "max_text_tokens"):
             if not 8 <= getattr(self.record, name) <= 512:
                 raise UserError(f"record.{name}={getattr(self.record, name)}: give 8 to 512 tokens.")
+        if self.record.text is Text.llm and not self.record.language_model.model:
+            raise UserError(
+                "record.text=llm needs record.language_model.model=FOLDER (or a name, with an endpoint)."
+            )
+
+    @property
+    def inputs(self) -> list[str]:
+        """`input` as a list."""
+        return [self.input] if isinstance(self.input, str) else [str(one) for one in self.input]
 
 
 @dataclass(kw_only=True)

@@ -4,76 +4,132 @@ ShardConfig  ->  the manifest
 """
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sharding.config import ShardConfig
+from sharding.config import ShardConfig, Text
 from sharding.errors import UserError
 from sharding.execute import execute
 from sharding.files import TEMPORARY, read_json
-from sharding.manifest import finalize, load_manifest
+from sharding.manifest import finalize, load_manifest, partitions, shards, sweep_work
 from sharding.molecule import REASONS
 from sharding.plan import Plan, adopt, make_plan
 from sharding.progress import ProgressLine
+from sharding.sources import Columns, Source, Survey, survey
+from sharding.task import Task, run_task
 from sharding.tokens import Tokenizers
-from sharding.write import Kind, Task
 
 
 def shard(config: ShardConfig) -> dict[str, Any]:
     """Run the job to its end, or the rest of it, and return the manifest."""
-    plan = make_plan(config)
+    if config.record.text is Text.llm:
+        from sharding.language_model import check
+
+        check(config.record.language_model)
+    plan = plan_of(config)
     root = Path(config.output).resolve()
     if adopt(plan, root, config.on_change) and (root / "manifest.json").is_file():
-        return load_manifest(root)
+        sweep_work(root, keep_work=config.keep_work)  # of a run that was killed just before its end
+        return _as_promised(root, load_manifest(root))
     Tokenizers.load(config.record.smiles_tokenizer, config.record.text_tokenizer).save(root)
-    for orphan in root.glob(f"*/{TEMPORARY}*"):  # of a run that was killed while it wrote
-        orphan.unlink()
-    _phase("partition", len(plan.partitions), root, config)
-    if all(n == 0 for n in _counts(root, plan, "n_ok")):
-        reasons = _reasons(root, plan)
+    return finish(plan, root, config)
+
+
+def plan_of(config: ShardConfig) -> Plan:
+    """The plan, its inputs surveyed by the same workers as the tasks when there are many."""
+
+    def surveyor(sources: Sequence[Source], columns: Columns) -> list[Survey]:
+        if len(sources) < 2:
+            return [survey(source, columns) for source in sources]
+        found = {}
+        with ProgressLine("survey", len(sources)) as line:
+            for (source, _), one in execute([(source, columns) for source in sources], _survey, config):
+                found[source] = one
+                line.advance(1, source.url.rsplit("/", 1)[-1])
+        return [found[source] for source in sources]
+
+    return make_plan(config, surveyor)
+
+
+def _survey(what: tuple[Source, Columns]) -> Survey:
+    return survey(*what)
+
+
+def finish(plan: Plan, root: Path, config: ShardConfig) -> dict[str, Any]:
+    """Do the tasks that are not done, then account for all."""
+    for orphan in root.glob(f"**/{TEMPORARY}*"):  # of a run that was killed while it wrote
+        orphan.unlink(missing_ok=True)
+    waiting = [task for task in shards(root, plan) if not _is_done(task)]
+    first = partitions(root, plan)
+    open_first = [task for task in first if not _is_done(task, needs_data=bool(waiting))]
+    _phase(open_first, first, config)
+    if all(read_json(task.stats)["n_ok"] == 0 for task in first):
+        reasons = _reasons(first)
         raise UserError(
-            f"{config.input} holds no valid molecule: {reasons}. Expected one SMILES a line"
-            f" (or a column of them, column={config.column})."
+            f"{', '.join(config.inputs)} holds no {'valid ' if reasons else ''}molecule{reasons}. Expected one "
+            f"SMILES a line (or a column of them, column={config.column})."
         )
-    _phase("featurize", plan.buckets, root, config)
-    return finalize(root, plan)
+    _phase(waiting, shards(root, plan), config)
+    return finalize(root, plan, keep_work=config.keep_work)
+
+
+def _is_done(task: Task, *, needs_data: bool = True) -> bool:
+    """Committed, and what it made is there still: somebody may have cleaned up by hand."""
+    stats = task.done()
+    if stats is None or not task.rejects.is_file():
+        return False
+    if not needs_data:
+        return True
+    return task.data.is_file() and task.data.stat().st_size == stats["bytes"]
+
+
+def _as_promised(root: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest, if every shard is there with its length: what a second run can afford to look at."""
+    for entry in manifest["shards"]:
+        file = root / entry["file"]
+        if not file.is_file() or file.stat().st_size != entry["bytes"]:
+            raise UserError(
+                f"{file} is {'not whole' if file.is_file() else 'missing'}. mode=verify looks at every byte, "
+                "mode=repair builds again what is broken."
+            )
+    return manifest
 
 
 def summary(manifest: dict[str, Any]) -> str:
     """The job's account, as lines for a person."""
-    rejected, shards = manifest["n_rejected"], manifest["shards"]
-    size = sum(entry["bytes"] for entry in shards)
+    rejected, entries = manifest["n_rejected"], manifest["shards"]
+    size = sum(entry["bytes"] for entry in entries)
     lines = [
         f"{manifest['n_in']:,} molecules in: {manifest['n_ok']:,} kept, {manifest['n_duplicate']:,} duplicates, "
         f"{sum(rejected.values()):,} rejected",
         *(f"  {count:,} x {reason}: {REASONS[reason]}" for reason, count in rejected.items()),
-        f"{len(shards)} shards, {size / 1e6:.1f} MB, {size / max(1, manifest['n_ok']):.0f} bytes a molecule",
+        f"{len(entries)} shards, {size / 1e6:.1f} MB, {size / max(1, manifest['n_ok']):.0f} bytes a molecule",
     ]
     lines += [f"  {count:,} x unknown {column}" for column, count in manifest["unknown_features"].items()]
     lines += [f"  {count:,} x {stream} tokens cut" for stream, count in manifest["cut"].items()]
+    lines += [f"  {count:,} texts {kind}" for kind, count in manifest["texts"].items()]
     return "\n".join(lines)
 
 
-def _phase(kind: Kind, count: int, root: Path, config: ShardConfig) -> None:
-    tasks = [Task(str(root), kind, index) for index in range(count)]
-    open_tasks = [task for task in tasks if not task.stats.is_file()]
-    begun, seen = time.monotonic(), 0
-    with ProgressLine(kind, len(tasks), len(tasks) - len(open_tasks)) as line:
-        for _, stats in execute(open_tasks, config.executor, config.workers):
-            seen += stats["n_ok"] + sum(stats["n_rejected"].values()) + stats.get("n_duplicate", 0)
-            rate = seen / (time.monotonic() - begun)
-            line.advance(1, f"{seen:,} molecules, {rate:,.0f} molecules/s")
+def _phase(waiting: Sequence[Task], tasks: Sequence[Task], config: ShardConfig) -> None:
+    if not waiting:
+        return
+    begun, ok, rejected, duplicate = time.monotonic(), 0, 0, 0
+    with ProgressLine(waiting[0].kind, len(tasks), len(tasks) - len(waiting)) as line:
+        for _, stats in execute(waiting, run_task, config):
+            ok += stats["n_ok"]
+            rejected += sum(stats["n_rejected"].values())
+            duplicate += stats.get("n_duplicate", 0)
+            rate = (ok + rejected + duplicate) / (time.monotonic() - begun)
+            repeated = f", {duplicate:,} duplicate" if duplicate else ""
+            line.advance(1, f"{ok:,} ok, {rejected:,} rejected{repeated}, {rate:,.0f} molecules/s")
 
 
-def _counts(root: Path, plan: Plan, name: str) -> list[int]:
-    return [
-        read_json(Task(str(root), "partition", index).stats)[name] for index in range(len(plan.partitions))
-    ]
-
-
-def _reasons(root: Path, plan: Plan) -> str:
+def _reasons(tasks: Sequence[Task]) -> str:
     totals: dict[str, int] = {}
-    for index in range(len(plan.partitions)):
-        for reason, count in read_json(Task(str(root), "partition", index).stats)["n_rejected"].items():
+    for task in tasks:
+        for reason, count in read_json(task.stats)["n_rejected"].items():
             totals[reason] = totals.get(reason, 0) + count
-    return ", ".join(f"{count:,} x {reason} ({REASONS[reason]})" for reason, count in totals.items())
+    told = ", ".join(f"{count:,} x {reason} ({REASONS[reason]})" for reason, count in totals.items())
+    return told and f": {told}"

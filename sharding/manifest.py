@@ -3,9 +3,10 @@
 statistics of every task  ->  n_in = n_ok + n_duplicate + sum of n_rejected, exactly
 """
 
-import gzip
+import shutil
 from collections import Counter
-from importlib.metadata import version
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,58 +14,70 @@ from sharding.errors import UserError
 from sharding.files import read_json, write_json, write_whole
 from sharding.plan import Plan
 from sharding.table import write_table
-from sharding.write import Task
+from sharding.task import Stats, Task
+
+REJECTS = "rejects.jsonl.gz"
 
 
 class Unbalanced(Exception):
     """Molecules were lost or made up: a fault of the program."""
 
 
-def finalize(root: Path, plan: Plan) -> dict[str, Any]:
+def partitions(root: Path, plan: Plan) -> list[Task]:
+    """The tasks of the first phase."""
+    return [Task(str(root), "partition", index) for index in range(len(plan.partitions))]
+
+
+def shards(root: Path, plan: Plan) -> list[Task]:
+    """The tasks of the second phase."""
+    return [Task(str(root), "featurize", index) for index in range(plan.buckets)]
+
+
+def finalize(root: Path, plan: Plan, *, keep_work: bool = False) -> dict[str, Any]:
     """Check the account, join the rejects, write the manifest, remove the working files."""
-    partitions = [Task(str(root), "partition", index) for index in range(len(plan.partitions))]
-    shards = [Task(str(root), "featurize", index) for index in range(plan.buckets)]
-    first = [read_json(task.stats) for task in partitions]
-    second = [read_json(task.stats) for task in shards]
+    first = [read_json(task.stats) for task in partitions(root, plan)]
+    second = [read_json(task.stats) for task in shards(root, plan)]
+    manifest = _manifest(plan, first, second) | {
+        "shards": [
+            {"file": f"shards/{task.data.name}", "rows": stats["n_ok"], **_pick(stats, "bytes", "sha256")}
+            for task, stats in zip(shards(root, plan), second, strict=True)
+        ],
+        "blocks": write_table(root, (stats["blocks"] for stats in second)),
+    }
+    _join_rejects(root, [*partitions(root, plan), *shards(root, plan)])
+    write_json(root / "manifest.json", manifest)
+    sweep_work(root, keep_work=keep_work)
+    return manifest
+
+
+def _manifest(plan: Plan, first: list[Stats], second: list[Stats]) -> dict[str, Any]:
+    """All but the shards. Raises `Unbalanced`."""
     rejected = _total([*first, *second], "n_rejected")
-    manifest = {
+    n_in, n_blank = (sum(stats[name] for stats in first) for name in ("n_in", "n_blank"))
+    n_ok, n_duplicate = (sum(stats[name] for stats in second) for name in ("n_ok", "n_duplicate"))
+    accounted = n_ok + n_duplicate + sum(rejected.values())
+    if not n_in == accounted == plan.rows - n_blank:
+        raise Unbalanced(f"{plan.rows} rows planned, {n_blank} blank, {n_in} read, {accounted} accounted for")
+    return {
         "schema": plan.schema,
         "name": "molparallax shards",
         "fingerprint": plan.fingerprint,
-        "n_in": sum(stats["n_in"] for stats in first),
-        "n_ok": sum(stats["n_ok"] for stats in second),
-        "n_duplicate": sum(stats["n_duplicate"] for stats in second),
+        "n_in": n_in,
+        "n_ok": n_ok,
+        "n_duplicate": n_duplicate,
         "n_rejected": rejected,
         "unknown_features": _total(second, "unknown"),
         "cut": _total(second, "cut"),
         "unknown_tokens": _total(second, "unknown_tokens"),
+        "texts": _total(second, "text"),
         "settings": plan.settings,
-        "input": {name: plan.input[name] for name in ("bytes", "sha256", "rows")},
-        "code": version("molparallax") if _installed() else "source",
-        "shards": [
-            {
-                "file": f"shards/{task.stem.name}.tar",
-                "rows": stats["n_ok"],
-                "bytes": stats["bytes"],
-                "sha256": stats["sha256"],
-            }
-            for task, stats in zip(shards, second, strict=True)
+        "inputs": [
+            {"name": one.source.url.rsplit("/", 1)[-1], "bytes": one.survey.bytes, "sha256": one.survey.sha256,
+             "rows": one.survey.rows}
+            for one in plan.inputs
         ],
-        "blocks": write_table(root, (stats["blocks"] for stats in second)),
-    }
-    accounted = manifest["n_ok"] + manifest["n_duplicate"] + sum(rejected.values())
-    if not manifest["n_in"] == accounted == plan.input["rows"]:
-        raise Unbalanced(
-            f"{plan.input['rows']} rows planned, {manifest['n_in']} read, {accounted} accounted for"
-        )
-    _join_rejects(root, [*partitions, *shards])
-    write_json(root / "manifest.json", manifest)
-    for task in shards:
-        task.stem.with_suffix(".rejects.jsonl.gz").unlink(missing_ok=True)
-    for file in (root / "work").glob("*"):
-        file.unlink()
-    (root / "work").rmdir()
-    return manifest
+        "code": _version(),
+    }  # fmt: skip
 
 
 def load_manifest(root: Path) -> dict[str, Any]:
@@ -86,27 +99,35 @@ def load_manifest(root: Path) -> dict[str, Any]:
     return manifest
 
 
-def _join_rejects(root: Path, tasks: list[Task]) -> None:
+def sweep_work(root: Path, *, keep_work: bool = False) -> None:
+    """What only an unfinished job needs."""
+    if not keep_work:
+        shutil.rmtree(root / "work", ignore_errors=True)
+
+
+def _join_rejects(root: Path, tasks: Iterable[Task]) -> None:
+    """One file of gzip members: joined without opening them, and `zcat` reads it as one."""
+
     def write(stream: IO[bytes]) -> None:
         for task in tasks:
-            file = task.stem.with_suffix(".rejects.jsonl.gz")
-            if file.is_file():  # absent only when a finalize was cut short after the join
-                stream.write(gzip.decompress(file.read_bytes()))
+            stream.write(task.rejects.read_bytes())
 
-    write_whole(root / "rejects.jsonl", write)
+    write_whole(root / REJECTS, write)
 
 
-def _total(stats: list[dict[str, Any]], name: str) -> dict[str, int]:
+def _pick(stats: Stats, *names: str) -> Stats:
+    return {name: stats[name] for name in names}
+
+
+def _total(stats: list[Stats], name: str) -> dict[str, int]:
     total: Counter[str] = Counter()
     for entry in stats:
         total.update(entry.get(name, {}))
     return dict(total.most_common())
 
 
-def _installed() -> bool:
-    from importlib.metadata import PackageNotFoundError, distribution
-
+def _version() -> str:
     try:
-        return bool(distribution("molparallax"))
+        return version("molparallax")
     except PackageNotFoundError:
-        return False
+        return "source"

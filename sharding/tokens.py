@@ -18,7 +18,9 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,6 +121,20 @@ class TokenizerFolder:
             shutil.copyfile(self.folder / name, folder / name)
 
 
+class Where(NamedTuple):
+    """Folders of a pair of tokenizers. The hash is there to be compared: a folder may get others."""
+
+    smiles: str
+    text: str
+    sha256: str
+
+
+@lru_cache(maxsize=2)
+def opened(where: Where) -> "Tokenizers":
+    """The pair, opened once a process."""
+    return Tokenizers.load(where.smiles, where.text)
+
+
 @dataclass(frozen=True)
 class Tokenizers:
     """The pair that a record's two token columns were made with."""
@@ -133,6 +149,11 @@ class Tokenizers:
             TokenizerFolder(DEFAULT / "smiles" if smiles == "default" else Path(smiles), split_smiles),
             TokenizerFolder(DEFAULT / "text" if text == "default" else Path(text), str.split),
         )
+
+    @property
+    def where(self) -> Where:
+        """Enough to open the same pair in another process."""
+        return Where(str(self.smiles.folder), str(self.text.folder), self.smiles.sha256 + self.text.sha256)
 
     @classmethod
     def beside(cls, folder: Path) -> "Tokenizers":

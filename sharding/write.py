@@ -1,10 +1,9 @@
-"""One task, whole or absent, and nothing but a function of the plan: partition rows, or featurize a bucket.
+"""The second phase's task: one bucket of canonical SMILES becomes a shard.
 
-    partition i   input rows  ->  work/p<i>.tsv   canonical SMILES by bucket, work/p<i>.rejects.jsonl.gz
-    featurize j   bucket j    ->  shards/s<j>.tar in blocks, shards/s<j>.rejects.jsonl.gz
-Each ends by writing its `.stats.json`: the commit marker. A task run twice, or by two workers at once, writes
-the same bytes, so deaths and races are harmless. Workers return a small dictionary; molecules never travel
-through the driver.
+    bucket j of every partition  ->  shards/s<j>.tar in blocks, shards/s<j>.rejects.jsonl.gz, shards/s<j>.stats.json
+The stats file is written last: the commit marker. A task run twice, or by two workers at once, writes the same
+bytes, so deaths and races are harmless. Workers return a small dictionary; molecules never travel through the
+driver.
 """
 
 import gzip
@@ -12,159 +11,122 @@ import itertools
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 import webdataset
-from rdkit import rdBase
 
 from sharding import block
-from sharding.config import record_config
-from sharding.featurize import featurize
-from sharding.files import read_json, sha256, write_bytes, write_json, write_whole
+from sharding.config import RecordConfig
+from sharding.featurize import Featurized, featurize
+from sharding.files import sha256, write_bytes, write_json, write_whole
 from sharding.graph import ATOM_COLUMNS, BOND_COLUMNS
-from sharding.inputs import rows
-from sharding.molecule import Rejected, canonicalise
-from sharding.plan import Plan, load_plan, molecule_key
-from sharding.tokens import Tokenizers
-
-Kind = Literal["partition", "featurize"]
-
-
-class Task(NamedTuple):
-    """Task `number` of a kind, of the job in `root`."""
-
-    root: str
-    kind: Kind
-    number: int
-
-    @property
-    def stem(self) -> Path:
-        """Its files begin so."""
-        folder, letter = ("work", "p") if self.kind == "partition" else ("shards", "s")
-        return Path(self.root) / folder / f"{letter}{self.number:06d}"
-
-    @property
-    def stats(self) -> Path:
-        """The commit marker."""
-        return self.stem.with_suffix(".stats.json")
+from sharding.guard import guarded
+from sharding.partition import bucket_rows, reject
+from sharding.plan import Plan, load_plan
+from sharding.task import Stats, Task
+from sharding.tokens import Tokenizers, Where, opened
 
 
-def run_task(task: Task) -> dict[str, Any]:
-    """Do the task and return its statistics, as its stats file has them."""
-    plan = load_plan(Path(task.root))
-    stats = _partition(task, plan) if task.kind == "partition" else _featurize(task, plan)
-    write_json(task.stats, stats)
-    return stats
+class Row(NamedTuple):
+    """A distinct molecule of a bucket."""
+
+    smiles: str
+    id: int
+    name: str
 
 
-def _partition(task: Task, plan: Plan) -> dict[str, Any]:
-    record = record_config(plan.settings["record"])
-    first, count = plan.partitions[task.number]
-    source = rows(Path(plan.input["path"]), plan.settings["column"])
-    by_bucket: dict[int, list[str]] = {}
-    rejects, reasons = [], Counter[str]()
-    with rdBase.BlockLogs():
-        for line, smiles in itertools.islice(source, first, first + count):
-            try:
-                canonical = canonicalise(
-                    smiles, max_atoms=record.max_atoms, max_characters=record.max_smiles_characters
-                )
-            except Rejected as rejection:
-                rejects.append(_reject(line, smiles, rejection.reason))
-                reasons[rejection.reason] += 1
-                continue
-            key = molecule_key(canonical, plan.seed)
-            by_bucket.setdefault(key * plan.buckets >> 64, []).append(f"{key:016x}\t{line}\t{canonical}\n")
-    parts = ["".join(by_bucket.get(bucket, ())).encode() for bucket in range(plan.buckets)]
-    write_bytes(task.stem.with_suffix(".tsv"), b"".join(parts))
-    _write_rejects(task, rejects)
-    return {
-        "n_in": count,
-        "n_ok": count - len(rejects),
-        "n_rejected": dict(reasons),
-        "offsets": list(itertools.accumulate(map(len, parts), initial=0)),
-    }
+class Made(NamedTuple):
+    """An encoded block and what is to be counted of it."""
+
+    members: dict[str, bytes]
+    rows: int
 
 
-def _bucket_rows(task: Task, plan: Plan) -> list[tuple[str, str, int]]:
-    """(key, canonical SMILES, line) of this bucket, from every partition, sorted: equal molecules adjacent."""
-    found = []
-    for index in range(len(plan.partitions)):
-        partition = Task(task.root, "partition", index)
-        start, stop = read_json(partition.stats)["offsets"][task.number : task.number + 2]
-        with partition.stem.with_suffix(".tsv").open("rb") as stream:
-            stream.seek(start)
-            for text in stream.read(stop - start).decode().splitlines():
-                key, line, smiles = text.split("\t")
-                found.append((key, smiles, int(line)))
-    return sorted(found)
-
-
-def _featurize(task: Task, plan: Plan) -> dict[str, Any]:
-    found = _bucket_rows(task, plan)
-    # the first line that holds a molecule keeps it
-    unique = [next(same) for _, same in itertools.groupby(found, key=lambda row: row[1])]
-    totals = {name: Counter[str]() for name in ("n_rejected", "unknown", "cut", "unknown_tokens")}
+def write_shard(task: Task) -> Stats:
+    """Featurize the bucket, write the shard, then its statistics."""
+    plan = load_plan(task.root)
+    found = bucket_rows(task, plan)
+    # sorted by key, SMILES, id: the first line that holds a molecule keeps it
+    unique = [Row(*next(same)[1:]) for _, same in itertools.groupby(found, key=lambda row: row[1])]
+    account = _Account(plan)
     blocks: list[dict[str, int]] = []
-    rejects: list[bytes] = []
 
     def write(stream: IO[bytes]) -> None:
         tar = webdataset.TarWriter(stream, encoder=False, mtime=0)
         tar.write({"__key__": "__meta__/schema", "json": _schema(plan)})
-        for members, count in _blocks(Path(task.root), unique, plan, totals, rejects):
+        for made in _blocks(Path(task.root), unique, plan, account):
             start = tar.tarstream.offset
-            tar.write({"__key__": f"{task.stem.name}_b{len(blocks):04d}", **members})
-            blocks.append({"offset": start, "bytes": tar.tarstream.offset - start, "rows": count})
+            tar.write({"__key__": f"{task.stem.name}_b{len(blocks):04d}", **made.members})
+            blocks.append({"offset": start, "bytes": tar.tarstream.offset - start, "rows": made.rows})
         tar.close()
 
-    shard = task.stem.with_suffix(".tar")
-    write_whole(shard, write)
-    with shard.open("rb") as stream:
+    write_whole(task.data, write)
+    with task.data.open("rb") as stream:
         for entry in blocks:
             stream.seek(entry["offset"])
             entry["crc32"] = zlib.crc32(stream.read(entry["bytes"]))
-    _write_rejects(task, rejects)
-    return {
+    write_bytes(task.rejects, gzip.compress(b"".join(account.rejects), mtime=0))
+    stats = {
         "n_ok": sum(entry["rows"] for entry in blocks),
         "n_duplicate": len(found) - len(unique),
-        **{name: dict(sorted(counter.items())) for name, counter in totals.items()},
-        "bytes": shard.stat().st_size,
-        "sha256": sha256(shard),
+        **{name: dict(sorted(counter.items())) for name, counter in account.counts.items()},
+        "bytes": task.data.stat().st_size,
+        "sha256": sha256(task.data),
         "blocks": blocks,
     }
+    write_json(task.stats, stats)
+    return stats
 
 
-def _blocks(
-    root: Path,
-    unique: list[tuple[str, str, int]],
-    plan: Plan,
-    totals: dict[str, Counter[str]],
-    rejects: list[bytes],
-) -> Iterator[tuple[dict[str, bytes], int]]:
-    """Encoded blocks and their number of molecules, adding to the totals and the rejects."""
-    record = record_config(plan.settings["record"])
-    tokenizers = Tokenizers.beside(root)
+class _Account:
+    """What is counted while the blocks are made, and the rows that could not be."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.counts = {
+            name: Counter[str]() for name in ("n_rejected", "unknown", "cut", "unknown_tokens", "text")
+        }
+        self.rejects: list[bytes] = []
+        self._plan = plan
+
+    def reject(self, row: Row, reason: str) -> None:
+        url, line = self._plan.origin(row.id)
+        self.rejects.append(reject(url, line, row.smiles, reason))
+        self.counts["n_rejected"][reason] += 1
+
+    def add(self, made: Featurized) -> None:
+        for name in ("unknown", "cut", "unknown_tokens"):
+            self.counts[name].update({k: v for k, v in getattr(made, name).items() if v})
+
+
+def _blocks(root: Path, unique: Sequence[Row], plan: Plan, account: _Account) -> Iterator[Made]:
+    """Encoded blocks, adding to the account."""
     count = -(-len(unique) // plan.rows_a_block)
     # equal sizes, not full ones and a rest: lanes are as long as their smallest blocks
     bounds = [len(unique) * index // count for index in range(count + 1)] if count else [0]
+    tokenizers = Tokenizers.beside(root)
     for first, last in itertools.pairwise(bounds):
-        rows_here = unique[first:last]
-        made = featurize(
-            [smiles for _, smiles, _ in rows_here],
-            np.array([line for _, _, line in rows_here], np.int64),
-            tokenizers,
-            record,
+        here = unique[first:last]
+        made, dead = guarded(
+            features, here, tokenizers.where, plan.record, time_limit_s=plan.options["time_limit_s"]
         )
+        alive = [row for position, row in enumerate(here) if position not in dead]
+        for position, reason in dead.items():
+            account.reject(here[position], reason)
         for position, reason in made.rejected:
-            rejects.append(_reject(rows_here[position][2], rows_here[position][1], reason))
-            totals["n_rejected"][reason] += 1
-        for name in ("unknown", "cut", "unknown_tokens"):
-            totals[name].update({k: v for k, v in getattr(made, name).items() if v})
+            account.reject(alive[position], reason)
+        account.add(made)
         if len(made.molecules):
-            yield block.encode(made.molecules, made.smiles, made.texts), len(made.molecules)
+            members = block.encode(made.molecules, made.smiles, made.texts)
+            yield Made(members, len(made.molecules))
+
+
+def features(rows: Sequence[Row], tokenizers: Where, record: RecordConfig) -> Featurized:
+    """The records of these rows: what the guard's child does."""
+    numbers = np.array([row.id for row in rows], np.int64)
+    return featurize([row.smiles for row in rows], numbers, opened(tokenizers), record)
 
 
 def _schema(plan: Plan) -> bytes:
@@ -174,11 +136,3 @@ def _schema(plan: Plan) -> bytes:
         for room, table in (("atom", ATOM_COLUMNS), ("bond", BOND_COLUMNS))
     }
     return json.dumps({"schema": plan.schema, "fingerprint": plan.fingerprint, **columns}).encode()
-
-
-def _reject(line: int, smiles: str, reason: str) -> bytes:
-    return json.dumps({"line": line, "smiles": smiles, "reason": reason}).encode() + b"\n"
-
-
-def _write_rejects(task: Task, rejects: list[bytes]) -> None:
-    write_bytes(task.stem.with_suffix(".rejects.jsonl.gz"), gzip.compress(b"".join(rejects), mtime=0))

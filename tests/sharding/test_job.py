@@ -1,5 +1,6 @@
 """The sharding job: exact accounts, the same bytes from every executor, and a second run that finishes the first."""
 
+import errno
 import gzip
 import json
 import tarfile
@@ -13,7 +14,7 @@ from sharding.files import read_json, sha256
 from sharding.job import shard, summary
 from sharding.manifest import Unbalanced
 from sharding.molecule import canonicalise
-from sharding.write import run_task
+from sharding.task import run_task
 
 LIMITS = {"max_atoms": 255, "max_characters": 2000}
 
@@ -35,11 +36,13 @@ def test_every_row_is_accounted_for(source, tmp_path, zinc):
     assert manifest["n_in"] == 163
     assert (manifest["n_ok"], manifest["n_duplicate"]) == (160, 1)
     assert manifest["n_rejected"] == {"syntax": 2}
-    rejects = [json.loads(line) for line in (tmp_path / "out" / "rejects.jsonl").read_text().splitlines()]
+    packed = (tmp_path / "out" / "rejects.jsonl.gz").read_bytes()
+    rejects = [json.loads(line) for line in gzip.decompress(packed).splitlines()]
     assert [(r["line"], r["smiles"], r["reason"]) for r in rejects] == [
         (121, "garbage!", "syntax"),
         (123, "C1CC", "syntax"),
     ]
+    assert {r["file"] for r in rejects} == {str(source)}
     for entry in manifest["shards"]:
         assert sha256(tmp_path / "out" / entry["file"]) == entry["sha256"]
     assert "160 kept, 1 duplicates, 2 rejected" in summary(manifest)
@@ -76,27 +79,27 @@ def test_the_order_is_a_shuffle_that_the_seed_decides(source, tmp_path):
 
 
 def test_a_second_run_finishes_what_the_first_left(source, tmp_path, monkeypatch):
-    """A worker dies at each task in turn; the run after it goes on, and the bytes are those of a calm run."""
+    """The disk is full at every other task; the run after it goes on, and the bytes are those of a calm run."""
     calm = tmp_path / "calm"
     shard(ShardConfig(input=str(source), output=str(calm)))
     config = ShardConfig(input=str(source), output=str(tmp_path / "out"))
     done = []
 
-    def dies_on_second(task):
+    def full_on_second(task):
         if len(done) % 2:
             done.append(None)
-            raise OSError("no space left on device")
+            raise OSError(errno.ENOSPC, "No space left on device", "shards/s000001.tar")
         done.append(task)
         return run_task(task)
 
     with monkeypatch.context() as patch:
-        patch.setattr("sharding.execute.run_task", dies_on_second)
+        patch.setattr("sharding.job.run_task", full_on_second)
         for _ in range(20):
             try:
                 shard(config)
                 break
-            except OSError:
-                continue
+            except UserError as error:
+                assert "the disk is full" in str(error)
     assert len([task for task in done if task]) == 8  # 4 partitions, 4 shards: none done twice
     assert _digests(tmp_path / "out") == _digests(calm)
     assert not list((tmp_path / "out").rglob(".tmp-*"))
@@ -105,7 +108,7 @@ def test_a_second_run_finishes_what_the_first_left(source, tmp_path, monkeypatch
 def test_a_finished_job_is_not_done_again(source, tmp_path, monkeypatch):
     config = ShardConfig(input=str(source), output=str(tmp_path / "out"))
     first = shard(config)
-    monkeypatch.setattr("sharding.execute.run_task", None)  # would raise
+    monkeypatch.setattr("sharding.job.run_task", None)  # would raise
     assert shard(config) == first
 
 
@@ -131,7 +134,7 @@ def test_a_lost_molecule_fails_the_job(source, tmp_path, monkeypatch):
             task.stats.write_text(json.dumps(stats))
         return stats
 
-    monkeypatch.setattr("sharding.execute.run_task", miscounts)
+    monkeypatch.setattr("sharding.job.run_task", miscounts)
     with pytest.raises(Unbalanced):
         shard(ShardConfig(input=str(source), output=str(tmp_path / "out")))
     assert not (tmp_path / "out" / "manifest.json").exists()
