@@ -32,6 +32,9 @@ class Died(Exception):
         super().__init__(f"a child process ended with {code} ({reason})")
         self.reason, self.code = reason, code
 
+    def __reduce__(self) -> tuple[type["Died"], tuple[str, int]]:
+        return Died, (self.reason, self.code)
+
 
 class Child:
     """One process. `connection` becomes readable when there is something to receive."""

@@ -75,7 +75,7 @@ def execute(
 
 def _stop_if_hopeless(error: Exception) -> None:
     """Raise what no second attempt can mend: a user's mistake, or a disk that takes nothing more."""
-    cause = getattr(error, "cause", None) or error  # Ray wraps
+    cause = _cause(error)
     if isinstance(cause, UserError):
         raise cause
     if isinstance(cause, OSError) and cause.errno in HOPELESS:
@@ -86,7 +86,7 @@ def _stop_if_hopeless(error: Exception) -> None:
 
 
 def _set_aside(aside: dict[Any, Exception], attempts: int) -> SetAside:
-    named = [f"{_name(task)}: {type(error).__name__}: {error}" for task, error in list(aside.items())[:3]]
+    named = [f"{_name(task)}: {_told(error)}" for task, error in list(aside.items())[:3]]
     more = f" and {len(aside) - 3} more" if len(aside) > 3 else ""
     found = SetAside(
         f"{len(aside)} tasks failed {attempts} times and were set aside ({'; '.join(named)}{more}). All others are "
@@ -94,6 +94,17 @@ def _set_aside(aside: dict[Any, Exception], attempts: int) -> SetAside:
     )
     found.__cause__ = next(iter(aside.values()))
     return found
+
+
+def _cause(error: Exception) -> Exception:
+    """What was raised in the task: Ray wraps it."""
+    found = getattr(error, "cause", None)
+    return found if isinstance(found, Exception) else error
+
+
+def _told(error: Exception) -> str:
+    cause = _cause(error)
+    return f"{type(cause).__name__}: {(str(cause).strip() or '-').splitlines()[0]}"
 
 
 def _name(task: Any) -> str:

@@ -5,7 +5,7 @@ statistics of every task  ->  n_in = n_ok + n_duplicate + sum of n_rejected, exa
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
@@ -36,13 +36,21 @@ def shards(root: Path, plan: Plan) -> list[Task]:
 def finalize(root: Path, plan: Plan, *, keep_work: bool = False) -> dict[str, Any]:
     """Check the account, join the rejects, write the manifest, remove the working files."""
     first = [read_json(task.stats) for task in partitions(root, plan)]
-    second = [read_json(task.stats) for task in shards(root, plan)]
+    second: list[Stats] = []
+
+    def blocks() -> Iterator[Sequence[Mapping[str, int]]]:
+        for task in shards(root, plan):  # one at a time: a large job's are millions
+            stats = read_json(task.stats)
+            yield stats.pop("blocks")
+            second.append(stats)
+
+    table = write_table(root, blocks())
     manifest = _manifest(plan, first, second) | {
         "shards": [
             {"file": f"shards/{task.data.name}", "rows": stats["n_ok"], **_pick(stats, "bytes", "sha256")}
             for task, stats in zip(shards(root, plan), second, strict=True)
         ],
-        "blocks": write_table(root, (stats["blocks"] for stats in second)),
+        "blocks": table,
     }
     _join_rejects(root, [*partitions(root, plan), *shards(root, plan)])
     write_json(root / "manifest.json", manifest)

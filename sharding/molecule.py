@@ -15,6 +15,7 @@ REASONS = {
     "not_ascii": "characters that no SMILES has",
     "whitespace": "white space inside the SMILES",
     "syntax": "not a SMILES",
+    "reaction": "a reaction, not a molecule",
     "valence": "an atom has a valence that RDKit does not allow",
     "kekulization": "aromatic rings without a Kekule structure",
     "sanitization": "RDKit cannot sanitise the molecule",
@@ -22,6 +23,8 @@ REASONS = {
     "dummy_atom": "a wildcard or attachment point: a pattern, not a molecule",
     "too_many_atoms": "more heavy atoms than record.max_atoms",
     "not_round_trip": "the canonical SMILES does not parse again",
+    "timeout": "took longer than time_limit_s of CPU time",
+    "crash": "ended the process that worked on it",
 }
 
 
@@ -68,7 +71,7 @@ def _diagnose(smiles: str) -> str:
     """Why `MolFromSmiles` said no: parse again without sanitising, then see which step fails."""
     molecule = Chem.MolFromSmiles(smiles, sanitize=False)
     if molecule is None:
-        return "syntax"
+        return "reaction" if smiles.replace("->", "").count(">") == 2 else "syntax"
     failed = Chem.SanitizeMol(molecule, catchErrors=True)
     if failed == Chem.SanitizeFlags.SANITIZE_PROPERTIES:
         return "valence"

@@ -114,7 +114,12 @@ def make_plan(config: ShardConfig, surveyor: Surveyor = survey_all) -> Plan:
     fresh = [source for source in sources if not (source.url in known and same(source, known[source.url]))]
     found = known | dict(zip((one.url for one in fresh), surveyor(fresh, columns), strict=True))
     surveys = [found[source.url] for source in sources]
-    inputs = [Input(*one) for one in zip(sources, surveys, strict=True)]
+    return plan_for(config, [Input(*one) for one in zip(sources, surveys, strict=True)])
+
+
+def plan_for(config: ShardConfig, inputs: list[Input]) -> Plan:
+    """The plan of a job whose inputs are known."""
+    surveys = [one.survey for one in inputs]
     count = sum(one.rows for one in surveys)
     if count == 0:
         raise UserError(f"{', '.join(config.inputs)} holds no molecule. Expected one a line.")

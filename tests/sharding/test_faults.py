@@ -1,0 +1,157 @@
+"""Drivers, workers and nodes are killed at random moments; the shards are those of a run that nobody disturbed."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sharding.files import read_json, sha256
+
+ROOT = Path(__file__).resolve().parents[2]
+SIZE = 2500
+KILLS = 50
+
+
+@pytest.fixture(scope="module")
+def calm(zinc, tmp_path_factory):
+    """Input with duplicates and rejects, and what an undisturbed run makes of it."""
+    folder = tmp_path_factory.mktemp("faults")
+    rows = [*zinc[:SIZE], "C1CC", *zinc[:20], "", "[Na+].[Cl-] salt", "not a molecule"]
+    (folder / "in.smi").write_text("\n".join(rows) + "\n")
+    assert _job(folder / "in.smi", folder / "calm").wait() == 0
+    return folder / "in.smi", _content(folder / "calm")
+
+
+def _job(source, output, **options):
+    """The doorway in a process of its own, with its children in a session of their own."""
+    given = {"executor": "processes", "workers": 2, "attempts": 99} | options
+    command = [sys.executable, str(ROOT / "launch" / "shard.py"), f"input={source}", f"output={output}"]
+    with Path(f"{output}.log").open("ab") as log:
+        return subprocess.Popen(
+            [*command, *(f"{name}={value}" for name, value in given.items())],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+
+
+def _content(output):
+    """Every file with its hash, but for the plan (which remembers paths and clocks): an orphan would be one more."""
+    files = {p.relative_to(output).as_posix(): p for p in sorted(output.rglob("*")) if p.is_file()}
+    return {name: sha256(path) for name, path in files.items() if name != "plan.json"}
+
+
+def _balances(output):
+    manifest = read_json(output / "manifest.json")
+    assert manifest["n_in"] == SIZE + 23
+    assert manifest["n_duplicate"] == 20
+    accounted = manifest["n_ok"] + manifest["n_duplicate"] + sum(manifest["n_rejected"].values())
+    assert manifest["n_in"] == accounted
+
+
+@pytest.mark.slow
+def test_a_driver_killed_at_fifty_moments(calm, tmp_path):
+    """Each run gets a little further; from time to time everything starts again in a new folder."""
+    source, expected = calm
+    moments = random.Random(0)
+    kills = finished = 0
+    while kills < KILLS:
+        output = tmp_path / f"out{finished}"
+        job = _job(source, output)
+        try:
+            code = job.wait(timeout=moments.uniform(0.5, 8.0))
+        except subprocess.TimeoutExpired:
+            job.kill()
+            job.wait()
+            kills += 1
+            continue
+        assert code == 0
+        assert _content(output) == expected
+        _balances(output)
+        finished += 1
+    assert _job(source, output).wait() == 0
+    assert _content(output) == expected
+
+
+@pytest.mark.slow
+def test_workers_and_their_children_killed_at_fifty_moments(calm, tmp_path):
+    source, expected = calm
+    moments = random.Random(1)
+    kills = finished = 0
+    while kills < KILLS:
+        output = tmp_path / f"out{finished}"
+        job = _job(source, output)
+        while job.poll() is None:
+            time.sleep(moments.uniform(0.1, 0.6))
+            try:
+                below = psutil.Process(job.pid).children(recursive=True)
+                victim = moments.choice([one for one in below if "sharding.child" in one.cmdline()])
+                victim.send_signal(signal.SIGKILL)
+                kills += 1
+            except (psutil.Error, IndexError):  # not started yet, or just gone
+                continue
+        assert job.returncode == 0, Path(f"{output}.log").read_text()
+        assert _content(output) == expected
+        _balances(output)
+        finished += 1
+
+
+@pytest.mark.slow
+def test_ray_workers_and_a_node_killed(calm, tmp_path):
+    """A head without CPUs and two nodes: workers are killed all the time, one node in the middle, for good."""
+    from ray.cluster_utils import Cluster
+
+    source, expected = calm
+    small = {"object_store_memory": 80 * 1024**2}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})
+    nodes = [cluster.add_node(num_cpus=1, **small) for _ in range(2)]
+    moments = random.Random(2)
+    kills = 0
+    try:
+        output = tmp_path / "out"
+        os.environ["RAY_ADDRESS"] = cluster.address
+        job = _job(source, output, executor="ray", workers=0)
+        begun = time.monotonic()
+        while job.poll() is None:
+            time.sleep(moments.uniform(0.2, 0.8))
+            workers = [one for one in psutil.process_iter(["cmdline"]) if _is_at_work(one)]
+            if workers and kills < 15:
+                moments.choice(workers).send_signal(signal.SIGKILL)
+                kills += 1
+            if nodes and time.monotonic() - begun > 9:
+                cluster.remove_node(nodes.pop(), allow_graceful=False)
+        assert job.returncode == 0
+        assert kills > 5
+        assert not nodes or len(nodes) == 1
+        assert _content(output) == expected
+        _balances(output)
+    finally:
+        del os.environ["RAY_ADDRESS"]
+        cluster.shutdown()
+
+
+def _is_at_work(process):
+    command = process.info["cmdline"] or [""]
+    return command[0].startswith(("ray::partition", "ray::featurize"))
+
+
+def test_a_killed_driver_leaves_no_worker_behind(calm, tmp_path):
+    source, expected = calm
+    job = _job(source, tmp_path / "out")
+    while not (children := psutil.Process(job.pid).children(recursive=True)):
+        time.sleep(0.02)
+    time.sleep(1.0)
+    children = psutil.Process(job.pid).children(recursive=True)
+    job.kill()
+    job.wait()
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive
+    assert _job(source, tmp_path / "out").wait() == 0
+    assert _content(tmp_path / "out") == expected
