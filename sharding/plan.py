@@ -134,7 +134,7 @@ def plan_for(config: ShardConfig, inputs: list[Input]) -> Plan:
         settings=settings,
         options={
             "time_limit_s": config.time_limit_s,
-            "language_model": asdict(config.record.language_model),
+            "language_model": _language_model(config),
         },
         fingerprint=hashlib.sha256(json.dumps([contents, settings], sort_keys=True).encode()).hexdigest(),
         partitions=_partitions(surveys, count),
@@ -162,6 +162,15 @@ def _settings(config: ShardConfig) -> dict[str, Any]:
 
         settings["language_model"] = identity(config.record.language_model)
     return settings
+
+
+def _language_model(config: ShardConfig) -> dict[str, Any]:
+    """As the tasks need it, which may work in another folder."""
+    options = asdict(config.record.language_model)
+    for name in ("model", "cache"):
+        if options[name] and not (name == "model" and options["endpoint"]):
+            options[name] = str(Path(options[name]).resolve())
+    return options
 
 
 def _partitions(surveys: Sequence[Survey], count: int) -> list[list[Piece]]:
