@@ -9,6 +9,7 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -79,7 +80,7 @@ class BlockTable(Sequence[BlockRef]):
             raise UserError(f"block table {path} names shards that the manifest does not.")
         return cls(files, entries)
 
-    @property
+    @cached_property
     def rows(self) -> NDArray[np.int64]:
         """(n,) molecules of each block."""
         return self.entries["rows"].astype(np.int64)
