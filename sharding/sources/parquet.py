@@ -14,7 +14,7 @@ from sharding.errors import UserError
 from sharding.sources.header import positions
 from sharding.sources.lines import visible
 from sharding.sources.marks import last_mark
-from sharding.sources.source import Columns, Mark, Row, Source, Survey
+from sharding.sources.source import Columns, Mark, Row, Source, Survey, row_of
 from sharding.sources.stream import in_one_line, opened
 
 BATCH_ROWS = 16_384
@@ -51,13 +51,9 @@ def rows(source: Source, survey: Survey, first: int, count: int, columns: Column
         )
         for batch in batches:
             part = batch.slice(skip, count)
+            lines = range(row + skip + 1, row + skip + len(part) + 1)
             identities = _text(part[columns.id]) if columns.id else repeat("")
-            yield from map(
-                Row,
-                range(row + skip + 1, row + skip + len(part) + 1),
-                _text(part[columns.smiles]),
-                identities,
-            )
+            yield from map(row_of, zip(lines, _text(part[columns.smiles]), identities, strict=False))
             count -= len(part)
             skip = max(0, skip - len(batch))
             row += len(batch)
@@ -99,8 +95,8 @@ def _text(column: Any) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, bytes):
-        return visible(value).strip()
+    if type(value) is str:
+        return (value.replace("\0", r"\x00") if "\0" in value else value).strip()
     if value is None:
         return ""
-    return str(value).replace("\0", r"\x00").strip()
+    return visible(value).strip() if isinstance(value, bytes) else str(value)

@@ -6,6 +6,7 @@
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 MARK_EVERY = 65_536
@@ -78,6 +79,10 @@ class Row(NamedTuple):
     """As a text editor numbers it, from 1: the line on which a record ends; of parquet, the row."""
     smiles: str
     id: str
+
+
+row_of = partial(tuple.__new__, Row)
+"""A `Row` of a tuple, at half the price of `Row(...)`: the loops run once a molecule."""
 
 
 def same(source: Source, survey: Survey) -> bool:

@@ -17,7 +17,7 @@ from sharding.errors import UserError
 from sharding.sources.header import positions
 from sharding.sources.lines import LONGEST_BYTES, blocks, line_ends, placed, text, universal
 from sharding.sources.marks import Records, last_mark, marked
-from sharding.sources.source import COMMAS, TABS, Columns, Mark, Row, Source, Survey
+from sharding.sources.source import COMMAS, TABS, Columns, Mark, Row, Source, Survey, row_of
 from sharding.sources.stream import Stored, pieces
 
 DELIMITERS = {COMMAS: ",", TABS: "\t"}
@@ -48,11 +48,9 @@ def rows(source: Source, survey: Survey, first: int, count: int, columns: Column
     for fields in islice(reader, skip, skip + count):
         seen += 1
         if fields:
-            yield Row(
-                mark.line + reader.line_num,
-                fields[smiles].strip() if smiles < len(fields) else "",
-                fields[identity].strip() if identity is not None and identity < len(fields) else "",
-            )
+            one = fields[smiles].strip() if smiles < len(fields) else ""
+            its_id = fields[identity].strip() if identity is not None and identity < len(fields) else ""
+            yield row_of((mark.line + reader.line_num, one, its_id))
     if seen < count:
         raise UserError(
             f"{source.url} has changed: {count - seen:,} records fewer than when it was surveyed. Plan again."

@@ -10,11 +10,8 @@ from collections.abc import Iterator
 from sharding.errors import UserError
 from sharding.sources.lines import blocks, placed, text
 from sharding.sources.marks import last_mark, marked
-from sharding.sources.source import Mark, Row, Source, Survey
+from sharding.sources.source import Mark, Row, Source, Survey, row_of
 from sharding.sources.stream import Stored, pieces
-
-_new = tuple.__new__
-"""`Row(...)` at half its price: the loop runs once a molecule."""
 
 
 def scan(source: Source, stored: Stored, every: int) -> tuple[int, tuple[Mark, ...]]:
@@ -33,9 +30,9 @@ def rows(source: Source, survey: Survey, first: int, count: int) -> Iterator[Row
         for number, written in enumerate(wanted, line + skip + 1):
             words = written.split(None, 1)
             if len(words) == 2:
-                yield _new(Row, (number, words[0], words[1].rstrip()))
+                yield row_of((number, words[0], words[1].rstrip()))
             elif words:
-                yield _new(Row, (number, words[0], ""))
+                yield row_of((number, words[0], ""))
         count -= len(wanted)
         if count == 0:
             return
