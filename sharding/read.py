@@ -32,6 +32,8 @@ from sharding.tokens import Tokenizers
 
 PAUSES = (0.2, 1.0, 5.0)
 """Seconds before a read that failed is tried again."""
+NEEDED = {"schema", "fingerprint", "n_ok", "settings", "shards"}
+"""What the reader takes from a manifest of any schema."""
 FINAL = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 
 
@@ -56,9 +58,11 @@ class Shards:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.manifest: dict[str, Any] = load_manifest(root)
-        if self.manifest.get("schema") != block.SCHEMA_VERSION:
+        if not isinstance(self.manifest, dict) or not self.manifest.keys() >= NEEDED:
+            raise UserError(f"{root}/manifest.json is not that of shards. Give a folder of launch/shard.py.")
+        if self.manifest["schema"] != block.SCHEMA_VERSION:
             raise UserError(
-                f"{root} has shards of schema {self.manifest.get('schema')}, this version reads schema "
+                f"{root} has shards of schema {self.manifest['schema']}, this version reads schema "
                 f"{block.SCHEMA_VERSION}. Shard the molecules again into a new folder."
             )
         self.tokenizers = Tokenizers.beside(root)
@@ -105,7 +109,10 @@ class Shards:
         return self._strings(ref, "text.txt.gz")
 
     def _strings(self, ref: BlockRef, member: str) -> list[str]:
-        stored = block.strings(self.members(ref)[member])
+        try:
+            stored = block.strings(self.members(ref)[member])
+        except (block.BrokenBlock, KeyError, UnicodeDecodeError) as error:
+            raise self._broken(ref, f"{type(error).__name__}: {error}") from error
         if len(stored) != ref.rows:
             raise self._broken(ref, f"{len(stored)} of {ref.rows} lines of {member}")
         return [stored[row] for row in mixed(ref.rows).tolist()]

@@ -71,7 +71,10 @@ class BlockTable(Sequence[BlockRef]):
             ) from error
         if hashlib.sha256(packed).hexdigest() != manifest["blocks"]["sha256"]:
             raise UserError(f"block table {path} is not the manifest's. Restore it or shard again.")
-        entries = np.lib.format.read_array(io.BytesIO(packed), allow_pickle=False)
+        try:
+            entries = np.lib.format.read_array(io.BytesIO(packed), allow_pickle=False)
+        except ValueError as error:
+            raise UserError(f"block table {path} is no table: {error}") from error
         if (
             entries.dtype != ENTRY
             or entries.ndim != 1
