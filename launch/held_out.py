@@ -27,7 +27,6 @@ from pretrain.diagnostics import gallery_metrics
 from pretrain.encoder import Encoder
 from pretrain.model import STREAMS
 from pretrain.train import gallery_molecules
-from sharding.block import strings
 from sharding.read import Shards
 
 NEIGHBOURS = 10
@@ -79,9 +78,8 @@ def look_at_held_out(shards_folder: Path, run: Path, encoder_folder: Path) -> He
     count = int(OmegaConf.load(run / "config.yaml").evaluation.held_out)
     _, blocks = shards.split(count)
     molecules = gallery_molecules(shards, blocks, count)
-    members = [shards.members(ref) for ref in blocks]
-    smiles = [text for member in members for text in strings(member["smiles.txt.gz"])][: len(molecules)]
-    texts = [text for member in members for text in strings(member["text.txt.gz"])][: len(molecules)]
+    smiles = [text for ref in blocks for text in shards.smiles(ref)][: len(molecules)]
+    texts = [text for ref in blocks for text in shards.texts(ref)][: len(molecules)]
     log_p = np.array(
         [rdMolDescriptors.CalcCrippenDescriptors(Chem.MolFromSmiles(text))[0] for text in smiles]
     )

@@ -18,10 +18,11 @@ from typing import Generic, TypeVar
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Int8
+from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sharding.columns import Molecules, offsets, ragged
+from sharding.columns import Molecules, offsets
 from sharding.graph import ATOM_COLUMNS, BOND_COLUMNS, Column
 from sharding.tokens import PADDING
 
@@ -73,15 +74,22 @@ class Batch:
 def collate(molecules: Molecules) -> Batch:
     """The batch of these molecules, in their order."""
     n_atoms, n_bonds = molecules.n_atoms.astype(np.int64), molecules.n_bonds.astype(np.int64)
-    ends = molecules.ends + np.repeat(offsets(n_atoms)[:-1], n_bonds)[:, None]
-    edges = np.empty((2, 2 * len(ends)), np.int64)
-    edges[:, 0::2], edges[:, 1::2] = ends.T, ends.T[::-1]  # a bond is an edge each way, side by side
+    atoms, bonds = (
+        np.ascontiguousarray(molecules.atoms, np.int8),
+        np.ascontiguousarray(molecules.bonds, np.int8),
+    )
+    atom_molecule, edges = np.empty(len(atoms), np.int64), np.empty((2, 2 * len(bonds)), np.int64)
+    edge_bonds = np.empty((2 * len(bonds), bonds.shape[1]), np.int8)
+    if (n_atoms.sum(), n_bonds.sum()) != (len(atoms), len(bonds)) or len(molecules.ends) != len(bonds):
+        raise ValueError("columns of molecules that do not fit together")
+    ends = np.ascontiguousarray(molecules.ends, np.uint16)
+    _graphs(n_atoms, n_bonds, ends, bonds.view(np.int32), atom_molecule, edges, edge_bonds.view(np.int32))
     return Batch(
         size=len(molecules),
-        atoms=torch.from_numpy(np.ascontiguousarray(molecules.atoms, np.int8)),
-        atom_molecule=torch.from_numpy(np.repeat(np.arange(len(molecules)), n_atoms)),
+        atoms=torch.from_numpy(atoms),
+        atom_molecule=torch.from_numpy(atom_molecule),
         edges=torch.from_numpy(edges),
-        edge_bonds=torch.from_numpy(np.repeat(molecules.bonds.astype(np.int8, copy=False), 2, axis=0)),
+        edge_bonds=torch.from_numpy(edge_bonds),
         smiles=_strings(molecules.smiles_tokens, molecules.n_smiles_tokens),
         text=_strings(molecules.text_tokens, molecules.n_text_tokens),
     )
@@ -114,18 +122,50 @@ def _expand(stored: Int8[Tensor, "k c"], columns: tuple[Column, ...], dtype: tor
 
 def _strings(flat: NDArray[np.integer], lengths: NDArray[np.integer]) -> Strings:
     """Sort by length, cut into groups, pad each to its longest."""
+    flat, lengths = np.ascontiguousarray(flat, np.uint16), np.ascontiguousarray(lengths, np.uint16)
+    begins = offsets(lengths)
+    if begins[-1] != len(flat):
+        raise ValueError("tokens of molecules that do not fit their sizes")
     order = np.argsort(lengths, kind="stable")
     ids, masks = [], []
     for rows in np.array_split(order, min(GROUPS, max(1, len(order)))):
         longest = int(lengths[rows].max(initial=1))
-        mask = np.arange(longest) < lengths[rows, None].astype(np.int64)
-        group = np.full(mask.shape, PADDING, np.int64)
-        group[mask] = flat[ragged(lengths, rows)]
+        group, mask = np.empty((len(rows), longest), np.int64), np.empty((len(rows), longest), bool)
+        _pad(flat, begins, rows, group, mask)
         ids.append(torch.from_numpy(group))
         masks.append(torch.from_numpy(mask))
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
     return Strings(tuple(ids), tuple(masks), torch.from_numpy(place))
+
+
+@njit(cache=True, nogil=True)
+def _graphs(n_atoms, n_bonds, ends, bonds, atom_molecule, edges, edge_bonds):  # type: ignore[no-untyped-def]
+    """Fill the last three; a bond is an edge each way, side by side."""
+    begin, bond = 0, 0
+    for molecule in range(len(n_atoms)):
+        for _ in range(n_bonds[molecule]):
+            first, second = begin + np.int64(ends[bond, 0]), begin + np.int64(ends[bond, 1])
+            edges[0, 2 * bond], edges[1, 2 * bond] = first, second
+            edges[0, 2 * bond + 1], edges[1, 2 * bond + 1] = second, first
+            edge_bonds[2 * bond, 0] = edge_bonds[2 * bond + 1, 0] = bonds[bond, 0]
+            bond += 1
+        for atom in range(begin, begin + n_atoms[molecule]):
+            atom_molecule[atom] = molecule
+        begin += n_atoms[molecule]
+
+
+@njit(cache=True, nogil=True)
+def _pad(flat, begins, rows, ids, mask):  # type: ignore[no-untyped-def]
+    """Fill a group's ids and mask."""
+    for place in range(len(rows)):
+        begin = begins[rows[place]]
+        length = begins[rows[place] + 1] - begin
+        for token in range(length):
+            ids[place, token] = flat[begin + token]
+        ids[place, length:] = PADDING
+        mask[place, :length] = True
+        mask[place, length:] = False
 
 
 Item = TypeVar("Item")

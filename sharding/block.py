@@ -1,128 +1,169 @@
 """A block: a few thousand molecules as the members of a WebDataset sample, and back.
 
-    Molecules, SMILES, texts  <->  {"graph.npz", "tok.npz", "smiles.txt.gz", "text.txt.gz"} of bytes
+    Molecules, SMILES, texts, fingerprints, names  <->  {"graph.npz", "tok.npz", "smiles.txt.gz",
+    "text.txt.gz", and if there are any "fp.npz", "id.txt.gz"} of bytes
+Plain `webdataset.WebDataset(url).decode()` opens a shard with none of our code. No pickle anywhere. The same
+molecules give the same bytes. Nothing depends on the order of the rows, which is drawn again when they are
+read, so alike descriptions are put side by side, where deflate finds them.
 
-Plain `webdataset.WebDataset(url).decode()` opens a shard with none of our code. No pickle anywhere. Atoms
-and bonds are kept as a table of the distinct ones and an index into it. The same molecules give the same
-bytes: zip and gzip members carry no clock.
+graph.npz  n_atoms (m,). n_rings (m,): bonds beyond the tree. step (a,): the atom's row of step_table, or 255
+           and the row is the next of `rare`. step_table (3, k): row of atom_table; row of bond_table and how
+           far back the atom is that this one is bound to (0: none). rings (3, r): the bonds beyond, as both
+           ends and row of bond_table. line (p, m): the number's bytes, lowest first.
+           In canonical SMILES nearly every atom is bound to the one before it, by one of 15 kinds of bond.
+tok.npz    smiles_tokens (s,), n_smiles_tokens (m,); for the text's the words that they follow from, see
+           `sharding.words`, or text_tokens (t,), n_text_tokens (m,).
+fp.npz     a fingerprint each: rows of packed bits, and its width as `<name>.bits`; or small integers.
 """
 
-import gzip
-import io
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sharding.columns import Molecules
+from sharding import graph_steps, words
+from sharding.archive import (
+    BrokenBlock,
+    pack_arrays,
+    pack_lines,
+    tar_members,
+    unpack_arrays,
+    unpack_lines,
+)
+from sharding.columns import Molecules, gather
+from sharding.tokens import Tokenizers
+
+__all__ = ["SCHEMA_VERSION", "BrokenBlock", "decode", "encode", "fingerprints", "strings", "tar_members"]
 
 SCHEMA_VERSION = 2
-COMPRESSION = 6  # zlib's level: 9 saves 1 % of the bytes and doubles the time
 NARROW = (np.uint8, np.uint16, np.uint32, np.int64)
+BITS = ".bits"
 
 
-class BrokenBlock(Exception):
-    """Bytes that are not the block that the manifest promises."""
+def encode(
+    molecules: Molecules,
+    smiles: Sequence[str],
+    texts: Sequence[str],
+    *,
+    fingerprints: Mapping[str, NDArray[Any]] | None = None,
+    ids: Sequence[str] | None = None,
+    tokenizers: Tokenizers | None = None,
+) -> dict[str, bytes]:
+    """The sample's members by extension.
 
-
-def encode(molecules: Molecules, smiles: Sequence[str], texts: Sequence[str]) -> dict[str, bytes]:
-    """The sample's members by extension."""
-    atom_table, atom_index = _distinct(molecules.atoms)
-    bond_table, bond_index = _distinct(molecules.bonds)
-    graph = {
-        "n_atoms": _narrow(molecules.n_atoms),
-        "n_bonds": _narrow(molecules.n_bonds),
-        "atom_table": atom_table,
-        "atom_index": _narrow(atom_index),
-        "bond_table": bond_table,
-        "bond_index": _narrow(bond_index),
-        "ends": _narrow(molecules.ends.T),  # a column each: atoms of a bond are close, so this packs better
-        "line": molecules.line,
+    fingerprints: (m, width) each, bool or 0 and 1 as uint8 for bits, else small counts. With the tokenizers
+    that made the tokens, the text's tokens are kept as its words: a tenth of the bytes.
+    """
+    order = _neighbours(smiles, texts)
+    molecules = molecules.take(order)
+    lines = {"smiles": _sorted(smiles, order), "text": _sorted(texts, order)}
+    graph, tokens = graph_steps.pack(molecules), _token_arrays(molecules, lines["text"], tokenizers)
+    members = {
+        "graph.npz": pack_arrays({name: _narrow(array) for name, array in graph.items()}),
+        "tok.npz": pack_arrays({name: _narrow(array) for name, array in tokens.items()}),
+        "smiles.txt.gz": pack_lines(lines["smiles"]),
+        "text.txt.gz": pack_lines(lines["text"]),
     }
-    tokens = {
-        "n_smiles_tokens": _narrow(molecules.n_smiles_tokens),
-        "smiles_tokens": _narrow(molecules.smiles_tokens),
-        "n_text_tokens": _narrow(molecules.n_text_tokens),
-        "text_tokens": _narrow(molecules.text_tokens),
-    }
-    return {
-        "graph.npz": _npz(graph),
-        "tok.npz": _npz(tokens),
-        "smiles.txt.gz": _lines(smiles),
-        "text.txt.gz": _lines(texts),
-    }
+    if fingerprints:
+        members["fp.npz"] = pack_arrays(_packed({name: v[order] for name, v in fingerprints.items()}))
+    if ids is not None:
+        members["id.txt.gz"] = pack_lines(_sorted(ids, order))
+    return members
 
 
 def decode(members: Mapping[str, bytes], order: NDArray[np.integer] | None = None) -> Molecules:
-    """The columns of a block, its rows in this order; the strings stay packed until `strings` is asked for them."""
+    """The columns of a block, its rows in this order, or else as they are stored."""
     try:
-        g, t = _arrays(members["graph.npz"]), _arrays(members["tok.npz"])
-        molecules = Molecules(
-            n_atoms=g["n_atoms"],
-            n_bonds=g["n_bonds"],
-            atoms=g["atom_index"],
-            bonds=g["bond_index"],
-            ends=g["ends"].T,
-            n_smiles_tokens=t["n_smiles_tokens"],
-            smiles_tokens=t["smiles_tokens"],
-            n_text_tokens=t["n_text_tokens"],
-            text_tokens=t["text_tokens"],
-            line=g["line"],
-        )
-        if order is not None:  # while an atom is one number still, and not eight
-            molecules = molecules.take(order)
-        atoms, bonds = g["atom_table"][molecules.atoms], g["bond_table"][molecules.bonds]
-        return replace(molecules, atoms=atoms, bonds=bonds)
-    except (KeyError, ValueError, IndexError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        graph, tokens = unpack_arrays(members["graph.npz"]), unpack_arrays(members["tok.npz"])
+        rows = np.arange(len(graph["n_atoms"])) if order is None else np.asarray(order, np.int64)
+        columns = graph_steps.unpack(graph, rows)
+        for stream in ("smiles", "text"):
+            flat, sizes = _tokens(tokens, stream, members, len(graph["n_atoms"]))
+            columns[f"n_{stream}_tokens"] = sizes[rows]
+            columns[f"{stream}_tokens"] = gather(flat, sizes, rows)
+        return Molecules(**columns)
+    except (KeyError, ValueError, IndexError, TypeError) as error:
         raise BrokenBlock(f"{type(error).__name__}: {error}") from error
 
 
 def strings(packed: bytes) -> list[str]:
-    """The lines of `smiles.txt.gz` or `text.txt.gz`."""
-    return gzip.decompress(packed).decode().splitlines()
+    """The lines of `smiles.txt.gz`, `text.txt.gz` or `id.txt.gz`."""
+    return unpack_lines(packed).decode().split("\n")[:-1]
 
 
-def _distinct(rows: NDArray[np.integer]) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
-    """The distinct rows, in the order of their bytes, and which of them each row is."""
-    width = rows.shape[1]
-    keys = np.ascontiguousarray(rows, np.int8).view(np.dtype((np.void, width))).ravel()
-    table, index = np.unique(keys, return_inverse=True)
-    return table.view(np.int8).reshape(-1, width), index.ravel()
-
-
-def _narrow(values: NDArray[np.integer]) -> NDArray[np.integer]:
-    """The same non-negative numbers in the smallest integer type that holds them."""
-    most = int(values.max(initial=0))
-    kind = next(kind for kind in NARROW if most <= np.iinfo(kind).max)
-    return np.ascontiguousarray(values, kind)
-
-
-def _npz(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:
-    """As `numpy.savez_compressed`, which would write the time of day into every member."""
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=COMPRESSION) as archive:
-        for name, array in arrays.items():
-            member = io.BytesIO()
-            np.lib.format.write_array(member, array, allow_pickle=False)
-            info = zipfile.ZipInfo(f"{name}.npy")
-            info.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(info, member.getvalue())
-    return stream.getvalue()
-
-
-def _arrays(packed: bytes) -> dict[str, NDArray[Any]]:
-    """As `numpy.load`, which reads a member in small pieces; no pickles."""
+def fingerprints(members: Mapping[str, bytes]) -> dict[str, NDArray[Any]]:
+    """(m, width) of each fingerprint, bits as 0 and 1; none where the block has none."""
+    if "fp.npz" not in members:
+        return {}
+    arrays = unpack_arrays(members["fp.npz"])
     found = {}
-    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
-        for name in archive.namelist():
-            member = io.BytesIO(archive.read(name))
-            found[name.removesuffix(".npy")] = np.lib.format.read_array(member, allow_pickle=False)
+    for name, array in arrays.items():
+        if name.endswith(BITS):
+            continue
+        width = int(arrays[name + BITS][0]) if name + BITS in arrays else None
+        if array.ndim != 2 or (width is not None and (array.dtype != np.uint8 or width > 8 * array.shape[1])):
+            raise BrokenBlock(f"fingerprint {name} is no table of {width} bits")
+        found[name] = array if width is None else np.unpackbits(array, axis=1, count=width)
     return found
 
 
-def _lines(strings: Sequence[str]) -> bytes:
-    return gzip.compress("".join(f"{string}\n" for string in strings).encode(), COMPRESSION, mtime=0)
+def _neighbours(smiles: Sequence[str], texts: Sequence[str]) -> NDArray[np.int64]:
+    """Rows by the end of their description's first clause, which names the scaffold, and then by SMILES."""
+    clauses = [text.replace(".", ";").split(";", 1)[0].split()[::-1] for text in texts]
+    return np.array(sorted(range(len(smiles)), key=lambda row: (clauses[row], smiles[row])), np.int64)
+
+
+def _sorted(values: Sequence[str], order: NDArray[np.int64]) -> list[str]:
+    return [values[row] for row in order.tolist()]
+
+
+def _token_arrays(
+    molecules: Molecules, texts: list[str], tokenizers: Tokenizers | None
+) -> dict[str, NDArray[np.integer]]:
+    arrays: dict[str, NDArray[np.integer]] = {
+        "smiles_tokens": molecules.smiles_tokens,
+        "n_smiles_tokens": molecules.n_smiles_tokens,
+    }
+    tokens = molecules.text_tokens, molecules.n_text_tokens
+    if tokenizers is not None:
+        learnt = words.learn("".join(f"{text}\n" for text in texts), tokens, tokenizers.text)
+        if learnt is not None:
+            return arrays | learnt
+    return arrays | dict(zip(("text_tokens", "n_text_tokens"), tokens, strict=True))
+
+
+def _tokens(
+    arrays: Mapping[str, NDArray[np.integer]], stream: str, members: Mapping[str, bytes], rows: int
+) -> words.Tokens:
+    """Flat tokens and how many each row has."""
+    if stream == "text" and "text_tokens" not in arrays:
+        learnt = {name: arrays[name].astype(kind) for name, kind in words.KINDS.items()}
+        return words.follow(unpack_lines(members["text.txt.gz"]), rows, learnt)
+    flat = arrays[f"{stream}_tokens"].astype(np.uint16)
+    sizes = arrays[f"n_{stream}_tokens"].astype(np.uint16)
+    if sizes.shape != (rows,) or flat.shape != (int(sizes.sum(dtype=np.int64)),):
+        raise BrokenBlock(f"{stream} tokens are not as many as promised")
+    return flat, sizes
+
+
+def _packed(columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.integer]]:
+    arrays: dict[str, NDArray[np.integer]] = {}
+    for name, values in columns.items():
+        if values.dtype == bool or (values.dtype == np.uint8 and values.max(initial=0) <= 1):
+            arrays[name] = np.packbits(values, axis=1)
+            arrays[name + BITS] = np.array([values.shape[1]], np.uint32)
+        else:
+            arrays[name] = _narrow(values)
+    return arrays
+
+
+def _narrow(values: NDArray[np.integer]) -> NDArray[np.integer]:
+    """The same numbers, negative only in a type of 8 bits, in the smallest integer type that holds them."""
+    if values.dtype == np.int8:
+        return np.ascontiguousarray(values)
+    if values.min(initial=0) < 0:
+        raise ValueError("a negative number, where a block has room for none")
+    most = int(values.max(initial=0))
+    kind = next(kind for kind in NARROW if most <= np.iinfo(kind).max)
+    return np.ascontiguousarray(values, kind)

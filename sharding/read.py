@@ -12,12 +12,11 @@ A block is one range read, checked against the manifest's CRC-32 and row count: 
 is an error that names it, never a shorter epoch.
 """
 
-import io
-import tarfile
+import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +30,26 @@ from sharding.manifest import load_manifest
 from sharding.table import BlockRef, BlockTable
 from sharding.tokens import Tokenizers
 
+PAUSES = (0.2, 1.0, 5.0)
+"""Seconds before a read that failed is tried again."""
+NEEDED = {"schema", "fingerprint", "n_ok", "settings", "shards"}
+"""What the reader takes from a manifest of any schema."""
+FINAL = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+
 
 class DamagedShard(UserError):
     """A shard's bytes are not those that the manifest promises."""
+
+
+def mixed(rows: int) -> NDArray[np.int64]:
+    """A fixed order that mixes a block's rows: they are stored alike by alike, and any slice should be a sample."""
+    return np.random.Generator(np.random.Philox(key=rows)).permutation(rows)
+
+
+@lru_cache(maxsize=2)
+def _deal(seed: int, epoch: int, blocks: int) -> NDArray[np.int64]:
+    """The order of an epoch's blocks."""
+    return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(blocks)
 
 
 class Shards:
@@ -42,9 +58,11 @@ class Shards:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.manifest: dict[str, Any] = load_manifest(root)
-        if self.manifest.get("schema") != block.SCHEMA_VERSION:
+        if not isinstance(self.manifest, dict) or not self.manifest.keys() >= NEEDED:
+            raise UserError(f"{root}/manifest.json is not that of shards. Give a folder of launch/shard.py.")
+        if self.manifest["schema"] != block.SCHEMA_VERSION:
             raise UserError(
-                f"{root} has shards of schema {self.manifest.get('schema')}, this version reads schema "
+                f"{root} has shards of schema {self.manifest['schema']}, this version reads schema "
                 f"{block.SCHEMA_VERSION}. Shard the molecules again into a new folder."
             )
         self.tokenizers = Tokenizers.beside(root)
@@ -58,42 +76,69 @@ class Shards:
         return str(self.manifest["fingerprint"])
 
     def members(self, ref: BlockRef) -> dict[str, bytes]:
-        """A block's raw members by extension, checked."""
-        file = self.root / ref.file
-        try:
-            with file.open("rb") as stream:
-                stream.seek(ref.offset)
-                packed = stream.read(ref.bytes)
-        except OSError as error:
-            raise DamagedShard(
-                f"shard {file} cannot be read ({error.strerror}). Restore it or shard again."
-            ) from error
+        """A block's raw members by extension, checked; their rows in the stored order."""
+        packed = self._range(ref)
         if len(packed) != ref.bytes or zlib.crc32(packed) != ref.crc32:
             raise DamagedShard(
-                f"shard {file} is damaged in the block at byte {ref.offset:,}: {len(packed):,} of "
-                f"{ref.bytes:,} bytes, checksum {'short' if len(packed) != ref.bytes else 'differs'}. "
+                f"shard {self.root / ref.file} is damaged in the block at byte {ref.offset:,}: {len(packed):,} "
+                f"of {ref.bytes:,} bytes, checksum {'short' if len(packed) != ref.bytes else 'differs'}. "
                 "Restore it from a copy, or delete the folder and shard again."
             )
-        with tarfile.open(fileobj=io.BytesIO(packed), mode="r:") as tar:
-            return {info.name.split(".", 1)[1]: tar.extractfile(info).read() for info in tar}  # type: ignore[union-attr]
+        try:
+            return block.tar_members(packed)
+        except block.BrokenBlock as error:
+            raise self._broken(ref, error) from error
 
     def read(self, ref: BlockRef, order: NDArray[np.int64] | None = None) -> Molecules:
-        """A block's columns, its rows in this order."""
+        """A block's columns, its rows in this order of the stored ones, or else in `mixed` order."""
+        members = self.members(ref)
         try:
-            molecules = block.decode(self.members(ref), order)
+            molecules = block.decode(members, mixed(ref.rows) if order is None else order)
         except block.BrokenBlock as error:
-            raise DamagedShard(
-                f"shard {self.root / ref.file}, block at byte {ref.offset:,}: {error}"
-            ) from error
+            raise self._broken(ref, error) from error
         if len(molecules) != ref.rows:
-            raise DamagedShard(
-                f"shard {self.root / ref.file}: {len(molecules)} of {ref.rows} rows in a block"
-            )
+            raise self._broken(ref, f"{len(molecules)} of {ref.rows} rows")
         return molecules
 
     def smiles(self, ref: BlockRef) -> list[str]:
-        """A block's canonical SMILES, in its rows' order."""
-        return block.strings(self.members(ref)["smiles.txt.gz"])
+        """A block's canonical SMILES, in the order of `read`."""
+        return self._strings(ref, "smiles.txt.gz")
+
+    def texts(self, ref: BlockRef) -> list[str]:
+        """A block's descriptions, in the order of `read`."""
+        return self._strings(ref, "text.txt.gz")
+
+    def _strings(self, ref: BlockRef, member: str) -> list[str]:
+        try:
+            stored = block.strings(self.members(ref)[member])
+        except (block.BrokenBlock, KeyError, UnicodeDecodeError) as error:
+            raise self._broken(ref, f"{type(error).__name__}: {error}") from error
+        if len(stored) != ref.rows:
+            raise self._broken(ref, f"{len(stored)} of {ref.rows} lines of {member}")
+        return [stored[row] for row in mixed(ref.rows).tolist()]
+
+    def _range(self, ref: BlockRef) -> bytes:
+        """The block's bytes; a file system that fails gets time to recover, a file that is gone does not."""
+        file = self.root / ref.file
+        for pause in (*PAUSES, None):
+            try:
+                with file.open("rb", buffering=0) as stream:
+                    stream.seek(ref.offset)
+                    return stream.read(ref.bytes)
+            except OSError as error:
+                if pause is None or isinstance(error, FINAL):
+                    raise DamagedShard(
+                        f"shard {file} cannot be read at byte {ref.offset:,} ({error.strerror}). "
+                        "Restore it or shard again."
+                    ) from error
+            time.sleep(pause)
+        raise AssertionError("unreachable")
+
+    def _broken(self, ref: BlockRef, why: object) -> DamagedShard:
+        return DamagedShard(
+            f"shard {self.root / ref.file}, block at byte {ref.offset:,} is not one of this schema: {why}. "
+            "Delete the folder and shard again."
+        )
 
     def split(self, held_out: int) -> tuple[BlockTable, BlockTable]:
         """(training blocks, held-out blocks): the last blocks with at least `held_out` molecules.
@@ -142,8 +187,7 @@ class Lanes:
 
     def lane(self, epoch: int, lane: int) -> NDArray[np.int64]:
         """Positions in `blocks` of this lane's blocks, in order."""
-        generator = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
-        return generator.permutation(len(self.blocks))[lane :: self.lanes]
+        return _deal(self.seed, epoch, len(self.blocks))[lane :: self.lanes]
 
     def rows(self, epoch: int, position: int) -> NDArray[np.int64]:
         """The order of the rows in the block at `position` of `blocks`."""
@@ -174,7 +218,7 @@ class Reader:
         while True:
             lanes = [_Lane(self.shards, self.plan, epoch, lane, step * self.plan.share) for lane in self.mine]
             while step < self.plan.steps:
-                yield epoch, step, concatenate([lane.next(self.plan.share) for lane in lanes])
+                yield epoch, step, concatenate([part for lane in lanes for part in lane.next()])
                 step += 1
             epoch, step = epoch + 1, 0
 
@@ -188,19 +232,24 @@ class _Lane:
         begins = offsets(plan.blocks.rows[self.order])
         self.index = int(np.searchsorted(begins, skip, side="right")) - 1
         self.row = skip - int(begins[self.index])
-        self.block: Molecules | None = None
+        self.parts: list[Molecules] = []
+        """What is left of the block in memory, the next part last."""
 
-    def next(self, count: int) -> Molecules:
-        parts = []
-        while count:
-            if self.block is None:
-                position = int(self.order[self.index])
-                order = self.plan.rows(self.epoch, position)
-                self.block = self.shards.read(self.plan.blocks[position], order)
-            stop = min(self.row + count, len(self.block))
-            parts.append(self.block.slice(self.row, stop))
-            count -= stop - self.row
-            self.row = stop
-            if self.row == len(self.block):
-                self.block, self.row, self.index = None, 0, self.index + 1
-        return concatenate(parts)
+    def next(self) -> list[Molecules]:
+        """A share, in as many parts as blocks that it comes from."""
+        parts, missing = [], self.plan.share
+        while missing:
+            if not self.parts:
+                self._load(missing)
+            parts.append(self.parts.pop())
+            missing -= len(parts[-1])
+        return parts
+
+    def _load(self, missing: int) -> None:
+        """The next block, cut at once: where the share that is begun ends, and then share by share."""
+        position = int(self.order[self.index])
+        ref = self.plan.blocks[position]
+        block = self.shards.read(ref, self.plan.rows(self.epoch, position))
+        bounds = [self.row, *range(self.row + missing, ref.rows, self.plan.share), ref.rows]
+        self.parts = block.cut(bounds)[::-1]
+        self.row, self.index = 0, self.index + 1

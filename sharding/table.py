@@ -9,6 +9,7 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -70,7 +71,10 @@ class BlockTable(Sequence[BlockRef]):
             ) from error
         if hashlib.sha256(packed).hexdigest() != manifest["blocks"]["sha256"]:
             raise UserError(f"block table {path} is not the manifest's. Restore it or shard again.")
-        entries = np.lib.format.read_array(io.BytesIO(packed), allow_pickle=False)
+        try:
+            entries = np.lib.format.read_array(io.BytesIO(packed), allow_pickle=False)
+        except ValueError as error:
+            raise UserError(f"block table {path} is no table: {error}") from error
         if (
             entries.dtype != ENTRY
             or entries.ndim != 1
@@ -79,7 +83,7 @@ class BlockTable(Sequence[BlockRef]):
             raise UserError(f"block table {path} names shards that the manifest does not.")
         return cls(files, entries)
 
-    @property
+    @cached_property
     def rows(self) -> NDArray[np.int64]:
         """(n,) molecules of each block."""
         return self.entries["rows"].astype(np.int64)

@@ -11,7 +11,7 @@ for nothing else: no degrees, sizes of rings, recursion or chirality.
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,45 +97,53 @@ class Patterns:
         """The list that most others may share, of those that begin at a rare atom, or in a ring."""
         Chem.FastFindRings(pattern)
         atoms = list(pattern.GetAtoms())
-        inside = [atom for atom in atoms if atom.IsInRing()]
-        fewest = min(map(_how_common, atoms))
-        begins = inside or [atom for atom in atoms if _how_common(atom) == fewest]
-        lists = [self._walk(pattern, atom, sense) for atom in begins for sense in (1, -1)]
+        common = [_how_common(atom.GetSmarts()) for atom in atoms]
+        inside = [atom.GetIdx() for atom in atoms if atom.IsInRing()]
+        begins = inside or [place for place, count in enumerate(common) if count == min(common)]
+        queries = [self._atoms.number(atom) for atom in atoms]
+        ways = [
+            _Way(old.GetIdx(), new.GetIdx(), bond.IsInRing(), self._label(bond, new), self._label(bond, None))
+            for bond in pattern.GetBonds()
+            for old in (bond.GetBeginAtom(), bond.GetEndAtom())
+            for new in (bond.GetOtherAtom(old),)
+        ]
+        lists = [_walk(queries, ways, begin, sense) for begin in begins for sense in (1, -1)]
         return min(lists, key=lambda steps: [(-source, *rest) for source, *rest in steps])
-
-    def _walk(self, pattern: Chem.Mol, begin: Chem.QueryAtom, sense: int) -> tuple[Step, ...]:
-        """Along the pattern, rings before branches, from the atom met last; `sense` is the way round a ring."""
-        met = {begin.GetIdx(): 0}
-        steps: list[Step] = [(-1, self._atoms.number(begin), -1, -1)]
-        while len(met) < pattern.GetNumAtoms():
-            (_, place, label, _), new = min(
-                (
-                    (
-                        not edge.IsInRing(),
-                        -met[old.GetIdx()],
-                        self._label(edge, edge.GetOtherAtom(old)),
-                        sense * edge.GetOtherAtomIdx(old.GetIdx()),
-                    ),
-                    edge.GetOtherAtomIdx(old.GetIdx()),
-                )
-                for old in map(pattern.GetAtomWithIdx, met)
-                for edge in old.GetBonds()
-                if edge.GetOtherAtomIdx(old.GetIdx()) not in met
-            )
-            closing = [
-                (met[other], self._label(edge, None))
-                for edge in pattern.GetAtomWithIdx(new).GetBonds()
-                if (other := edge.GetOtherAtomIdx(new)) in met and met[other] != -place
-            ]
-            ((ring, ring_label),) = closing or [(-1, -1)]  # two at once: no pattern here has such a cage
-            met[new] = len(met)
-            steps.append((-place, label, ring, ring_label))
-        return tuple(steps)
 
     def _label(self, bond: Chem.QueryBond, atom: Chem.QueryAtom | None) -> int:
         """The number of what is asked of an edge."""
         queries = self._bonds.number(bond), ANY if atom is None else self._atoms.number(atom)
         return self._labels.setdefault(queries, len(self._labels))
+
+
+class _Way(NamedTuple):
+    """One way along a bond of a pattern. `joins` is the label of its bond alone."""
+
+    old: int
+    new: int
+    in_ring: bool
+    label: int
+    joins: int
+
+
+def _walk(queries: list[int], ways: list[_Way], begin: int, sense: int) -> tuple[Step, ...]:
+    """Along a pattern, rings before branches, from the atom met last; `sense` is the way round a ring."""
+    met = {begin: 0}
+    steps: list[Step] = [(-1, queries[begin], -1, -1)]
+    while len(met) < len(queries):
+        way = min(
+            (way for way in ways if way.old in met and way.new not in met),
+            key=lambda way: (not way.in_ring, -met[way.old], way.label, sense * way.new),
+        )
+        closing = [
+            (met[back.new], back.joins)
+            for back in ways
+            if back.old == way.new and back.new in met and back.new != way.old
+        ]
+        ((ring, ring_label),) = closing or [(-1, -1)]  # two at once: no pattern here has such a cage
+        steps.append((met[way.old], way.label, ring, ring_label))
+        met[way.new] = len(met)
+    return tuple(steps)
 
 
 class _Queries:
@@ -184,9 +192,11 @@ def _bond_kinds(graphs: Graphs) -> NDArray[np.int64]:
     return graphs.bonds | graphs.in_ring.astype(np.int64) << BOND_BITS
 
 
-def _how_common(atom: Chem.QueryAtom) -> int:
+@cache
+def _how_common(smarts: str) -> int:
     """Atoms of ordinary molecules that this query holds for."""
-    return sum(atom.Match(one) for probe in _probes() for one in probe.GetAtoms())
+    query = Chem.AtomFromSmarts(smarts)
+    return sum(query.Match(one) for probe in _probes() for one in probe.GetAtoms())
 
 
 @cache

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -47,6 +49,50 @@ def test_edges_are_those_of_the_molecules(zinc, tokenizers):
         mine = batch.edges[:, batch.atom_molecule[batch.edges[0]] == number] - begin
         assert {tuple(edge) for edge in mine.T.tolist()} == theirs
         begin += Chem.MolFromSmiles(smiles).GetNumAtoms()
+
+
+def test_a_batch_is_its_plain_definition(molecules, others):
+    """Every tensor, from loops over molecules, bonds and tokens."""
+    for columns in (molecules, others, molecules.slice(3, 3), molecules.slice(5, 6)):
+        batch = collate(columns)
+        edges, edge_bonds, owner, begin, bond = [], [], [], 0, 0
+        for number, (n_atoms, n_bonds) in enumerate(zip(columns.n_atoms, columns.n_bonds, strict=True)):
+            for first, second in columns.ends[bond : bond + n_bonds].tolist():
+                edges += [[begin + first, begin + second], [begin + second, begin + first]]
+            edge_bonds += np.repeat(columns.bonds[bond : bond + n_bonds], 2, axis=0).tolist()
+            owner += [number] * int(n_atoms)
+            begin, bond = begin + int(n_atoms), bond + int(n_bonds)
+        assert batch.size == len(columns)
+        assert batch.atoms.tolist() == columns.atoms.tolist()
+        assert batch.edges.T.tolist() == edges
+        assert batch.edge_bonds.tolist() == edge_bonds
+        assert batch.atom_molecule.tolist() == owner
+        _check_strings(batch.smiles, columns.smiles_tokens, columns.n_smiles_tokens)
+        _check_strings(batch.text, columns.text_tokens, columns.n_text_tokens)
+        whole = (batch.edges, batch.atom_molecule, batch.text.ids[0], batch.text.place)
+        assert {tensor.dtype for tensor in whole} == {torch.int64}
+        assert {batch.atoms.dtype, batch.edge_bonds.dtype} == {torch.int8}
+        assert batch.text.masks[0].dtype == torch.bool
+
+
+def _check_strings(strings, flat, lengths):
+    """Shortest first, in groups of equal size, each padded to its longest."""
+    rows = [row.tolist() for row in np.split(flat, np.cumsum(lengths))[:-1]]
+    order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
+    assert [order.index(row) for row in range(len(rows))] == strings.place.tolist()
+    for picked, ids, mask in zip(
+        np.array_split(order, len(strings.ids)), strings.ids, strings.masks, strict=True
+    ):
+        longest = max((len(rows[int(row)]) for row in picked), default=1)
+        padded = [rows[int(row)] + [None] * (longest - len(rows[int(row)])) for row in picked]
+        assert ids.tolist() == [[PADDING if token is None else token for token in row] for row in padded]
+        assert mask.tolist() == [[token is not None for token in row] for row in padded]
+
+
+@pytest.mark.parametrize("name", ["n_atoms", "n_bonds", "n_smiles_tokens", "n_text_tokens"])
+def test_columns_that_do_not_fit_together_are_refused(molecules, name):
+    with pytest.raises(ValueError, match="do not fit"):
+        collate(replace(molecules, **{name: getattr(molecules, name) + 1}))
 
 
 def test_strings_come_back_in_order(batch, molecules):

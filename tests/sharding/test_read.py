@@ -1,16 +1,25 @@
 """The reader: every molecule once, equal steps on any number of ranks, exact positions, damage noticed."""
 
+import errno
+import io
 import itertools
+import pickle
 import shutil
+import sys
+import tarfile
+import time
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sharding.block import strings
 from sharding.errors import UserError
 from sharding.files import read_json, write_json
-from sharding.read import DamagedShard, Lanes, Reader, Shards, choose_lanes
+from sharding.read import DamagedShard, Lanes, Reader, Shards, choose_lanes, mixed
 from sharding.table import ENTRY, BlockTable
 
 
@@ -82,17 +91,45 @@ def test_held_out_blocks_are_never_trained_on(shards):
     assert not lines & set(itertools.chain.from_iterable(_lines(shards, plan, 1, 0, 0, plan.steps)))
 
 
-def test_smiles_stand_in_the_order_of_the_columns(shards, zinc):
-    ref = shards.blocks[0]
-    for smiles, ids in zip(shards.smiles(ref), shards.read(ref).n_atoms, strict=True):
-        from rdkit import Chem
+def test_strings_stand_in_the_order_of_the_columns(shards):
+    """SMILES, text and columns of a row are one molecule's, by its tokens."""
+    for ref in (shards.blocks[0], shards.blocks[-1]):
+        molecules = shards.read(ref)
+        smiles = shards.tokenizers.smiles.encode(shards.smiles(ref), most=512)
+        assert smiles.ids.tolist() == molecules.smiles_tokens.tolist()
+        texts = shards.tokenizers.text.encode(shards.texts(ref), most=512)
+        assert texts.ids.tolist() == molecules.text_tokens.tolist()
 
-        assert Chem.MolFromSmiles(smiles).GetNumAtoms() == ids
+
+def test_a_slice_of_a_block_is_a_sample_of_it(shards):
+    """Alike molecules are stored side by side; what comes first must not be alike."""
+    ref = shards.blocks[0]
+    stored = strings(shards.members(ref)["smiles.txt.gz"])
+    assert shards.smiles(ref) != stored
+    assert sorted(shards.smiles(ref)) == sorted(stored)
+    assert mixed(50).tolist() == mixed(50).tolist()
 
 
 @pytest.fixture
 def copy(shards_folder, tmp_path):
     return shutil.copytree(shards_folder, tmp_path / "copy")
+
+
+class _Payload:
+    """Whoever unpickles it stops the tests."""
+
+    def __reduce__(self):
+        return (sys.exit, ("a pickle was loaded",))
+
+
+def _tar(members):
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return stream.getvalue()
 
 
 def _damages(file):
@@ -102,6 +139,8 @@ def _damages(file):
     for place in range(2000, len(whole) - 12000, 997):
         yield f"bit flipped at {place}", whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :]
     yield "an error page", b"<html><body>503</body></html>" * 100
+    yield "a tar of pickles", _tar({"s_b0000.pkl": pickle.dumps(_Payload())})
+    yield "nothing", b""
 
 
 def test_every_damage_in_a_block_is_noticed(copy):
@@ -141,6 +180,61 @@ def test_a_missing_shard_is_named(copy):
     shards = Shards(copy)
     with pytest.raises(DamagedShard, match=file.name):
         shards.read(shards.blocks[0])
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"s_b0000.pkl": pickle.dumps(_Payload())},
+        {"s_b0000.graph.npz": b"<html>", "s_b0000.tok.npz": b"<html>"},
+        {"s_b0000.graph.npz": pickle.dumps(_Payload()), "s_b0000.tok.npz": b""},
+        {},
+    ],
+)
+def test_another_tar_that_the_manifest_vouches_for_is_refused(copy, members):
+    """A range with the right checksum and the wrong content: one line, and nothing is executed."""
+    shards = Shards(copy)
+    packed = _tar(members)
+    ref = shards.blocks[0]._replace(offset=0, bytes=len(packed), crc32=zlib.crc32(packed))
+    (copy / ref.file).write_bytes(packed)
+    for attempt in (shards.read, shards.smiles):
+        with pytest.raises(DamagedShard, match=ref.file) as caught:
+            attempt(ref)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_file_system_that_fails_for_a_while_is_asked_again(shards, monkeypatch):
+    """Two failures are waited out; more are an error that names shard and block; a file that is gone is final."""
+    ref, opened, waited = shards.blocks[1], Path.open, []
+    failures = []
+
+    def failing(path, *rest, **options):
+        if failures:
+            raise failures.pop()
+        return opened(path, *rest, **options)
+
+    monkeypatch.setattr(Path, "open", failing)
+    monkeypatch.setattr(time, "sleep", waited.append)
+    failures[:] = [OSError(errno.ESTALE, "Stale file handle")] * 2
+    assert len(shards.read(ref)) == ref.rows
+    assert len(waited) == 2
+    failures[:] = [OSError(errno.EIO, "Input/output error")] * 9
+    with pytest.raises(
+        DamagedShard, match=rf"{ref.file} cannot be read at byte {ref.offset:,} \(Input/output"
+    ):
+        shards.read(ref)
+    assert len(waited) == 5
+    failures[:] = [FileNotFoundError(errno.ENOENT, "No such file or directory")]
+    with pytest.raises(DamagedShard, match="No such file"):
+        shards.read(ref)
+    assert len(waited) == 5
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"schema": 2}', "<html>"])
+def test_a_manifest_of_something_else_is_refused(copy, content):
+    (copy / "manifest.json").write_text(content)
+    with pytest.raises(UserError):
+        Shards(copy)
 
 
 def test_shards_of_another_schema_are_refused(copy):
