@@ -10,6 +10,7 @@ A child ends by itself when its parent is gone.
 
 import os
 import pickle
+import platform
 import queue
 import signal
 import subprocess
@@ -18,6 +19,8 @@ import threading
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
+from importlib.util import find_spec
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any
@@ -41,12 +44,11 @@ class Child:
 
     def __init__(self) -> None:
         self.connection, theirs = Pipe()
-        path = os.pathsep.join(filter(None, (str(PACKAGE_ROOT), os.environ.get("PYTHONPATH"))))
         self._process = subprocess.Popen(
             [sys.executable, "-m", "sharding.child", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": path},
+            env=environment(),
         )
         theirs.close()
 
@@ -80,6 +82,28 @@ class Child:
         self._process.kill()
         self._process.wait()
         self.connection.close()
+
+
+def environment() -> dict[str, str]:
+    """A child's: it imports this package from where we did, and allocates memory faster if it can.
+
+    RDKit spends a third of its time in malloc. An LD_PRELOAD that is set already, be it to nothing, stays.
+    """
+    path = os.pathsep.join(filter(None, (str(PACKAGE_ROOT), os.environ.get("PYTHONPATH"))))
+    return {"LD_PRELOAD": allocator(), **os.environ, "PYTHONPATH": path}
+
+
+@cache
+def allocator() -> str:
+    """The fastest that this machine has: tcmalloc if it was installed, or the jemalloc that comes with Ray."""
+    if sys.platform != "linux":
+        return ""
+    places = [Path("/usr/lib") / f"{platform.machine()}-linux-gnu", Path("/usr/lib64"), Path("/usr/lib")]
+    found = [place / "libtcmalloc_minimal.so.4" for place in places]
+    ray = find_spec("ray")
+    if ray is not None and ray.origin:
+        found.append(Path(ray.origin).parent / "core" / "libjemalloc.so")
+    return next((str(file) for file in found if file.is_file()), "")
 
 
 def serve(connection: Connection) -> None:

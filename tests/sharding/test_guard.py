@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sharding.child import Child, Died
+from sharding.child import Child, Died, allocator
 from sharding.guard import guarded
-from tests.sharding.deadly import grandchild, work
+from tests.sharding.deadly import grandchild, mapped, work
 
 LIMIT = 0.3
 
@@ -42,6 +42,18 @@ def test_any_mixture_of_crashes(items):
 def test_waiting_is_no_work():
     """The limit is CPU time: a process that gets none, on a busy machine, is not slow."""
     assert guarded(work, ["sleep"], time_limit_s=LIMIT) == (["sleep"], {})
+
+
+def test_a_child_allocates_with_the_allocator_that_was_found(monkeypatch):
+    loaded = Child()
+    loaded.send(mapped, None)
+    assert (Path(allocator()).name in loaded.receive()) == bool(allocator())
+    loaded.close()
+    monkeypatch.setenv("LD_PRELOAD", "")
+    plain = Child()
+    plain.send(mapped, None)
+    assert not allocator() or Path(allocator()).name not in plain.receive()
+    plain.close()
 
 
 def test_a_kill_from_outside_blames_no_molecule():
