@@ -18,6 +18,7 @@ from finetune.config import PredictConfig
 from finetune.model import FineTuned, choose_device
 from finetune.tasks import (
     check_free,
+    look_through,
     number,
     predicted_name,
     read_header,
@@ -27,9 +28,9 @@ from finetune.tasks import (
     write_table,
 )
 from sharding.errors import UserError
-from sharding.inputs import check_input, rows
 from sharding.molecule import REASONS
 from sharding.progress import ProgressLine
+from sharding.sources import Columns, read
 
 PIECE = 4096
 """Rows in memory at a time."""
@@ -97,14 +98,15 @@ def _answer(
 
 
 def _header(table: Path, smiles: str) -> list[str]:
-    check_input(table, smiles)
     return read_header(table, smiles) if table_delimiter(table) else ["line", "smiles"]
 
 
 def _rows(table: Path, smiles: str) -> Iterator[list[str]]:
     if table_delimiter(table):
         return (row for _, row in islice(table_rows(table), 1, None))
-    return ([str(line), text] for line, text in rows(table, smiles))
+    source, found = look_through(table, smiles)
+    rows = read(source, found, 0, found.rows, Columns(smiles=smiles, id=""))
+    return ([str(row.line), row.smiles] for row in rows)
 
 
 def _check_output(table: Path, output: Path, *, overwrite: bool) -> None:

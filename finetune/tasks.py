@@ -26,11 +26,13 @@ from numpy.typing import NDArray
 from finetune.config import Task
 from sharding.errors import UserError, did_you_mean
 from sharding.files import write_whole
-from sharding.inputs import TABLES, check_input
 from sharding.molecule import REASONS
+from sharding.sources import Columns, Source, Survey, find, survey
 
 MISSING_LABEL = frozenset({"", "nan", "na", "n/a", "null", "none"})
 """Case ignored."""
+
+TABLES = {".csv": ",", ".tsv": "\t"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,9 +68,15 @@ def read_table(path: Path, smiles: str, targets: Sequence[str], task: Task) -> T
     return Table(header, rows, [row[position] for row in rows], labels)
 
 
+def look_through(path: Path, smiles: str) -> tuple[Source, Survey]:
+    """The file, read once; raises `UserError` unless it is one of molecules with that column."""
+    (source,) = find(str(path))
+    return source, survey(source, Columns(smiles=smiles, id=""))
+
+
 def read_header(path: Path, smiles: str) -> list[str]:
     """The column names; raises `UserError` unless this is a table in which each name stands once."""
-    check_input(path, smiles)
+    look_through(path, smiles)
     if table_delimiter(path) is None:
         raise UserError(f"{path} has no columns. Expected a table: .csv or .tsv, plain or .gz.")
     header = next(table_rows(path))[1]

@@ -181,7 +181,7 @@ class TokenizerConfig:
     """A corpus -> the two tokenizers."""
 
     input: str = MISSING
-    """File of molecules, as for launch/shard.py."""
+    """File, folder or glob of molecules, as for launch/shard.py."""
     output: str = MISSING
     """Folder for the pair; new or empty."""
     column: str = "smiles"

@@ -68,11 +68,11 @@ def estimate(config: ShardConfig, plan: Plan) -> str:
 def measure(config: ShardConfig, plan: Plan) -> Cost:
     """Take a sample through both phases."""
     smiles = [row.smiles for row in sample(plan)]
-    where = Tokenizers.load(config.record.smiles_tokenizer, config.record.text_tokenizer).where
+    tokenizers = Tokenizers.load(config.record.smiles_tokenizer, config.record.text_tokenizer)
 
     def records(canonical: Sequence[str]) -> Featurized:
         rows = [SmilesRow(one, number, "") for number, one in enumerate(canonical)]
-        return guarded(features, rows, where, plan.record, time_limit_s=config.time_limit_s)[0]
+        return guarded(features, rows, tokenizers.where, plan.record, time_limit_s=config.time_limit_s)[0]
 
     def canonicalised(strings: Sequence[str]) -> list[str]:
         made, _ = guarded(canonical_smiles, strings, plan.record, time_limit_s=config.time_limit_s)
@@ -83,14 +83,14 @@ def measure(config: ShardConfig, plan: Plan) -> Cost:
     canonical = canonicalised(smiles)
     middle = time.perf_counter()
     found = records(canonical)
-    packed = sum(map(len, block.encode(found.molecules, found.smiles, found.texts).values()))
+    members = block.encode(found.molecules, found.smiles, found.texts, tokenizers=tokenizers)
     end = time.perf_counter()
     rows = max(1, len(smiles))
     return Cost(
         canonical_s=(middle - begun) / rows,
         features_s=(end - middle) / rows,
         work_bytes=(len(ZstdCompressor(level=1).compress("\n".join(canonical).encode())) + 4) / rows,
-        shard_bytes=packed / rows,
+        shard_bytes=sum(map(len, members.values())) / rows,
         kept=len(found.molecules) / rows,
     )
 

@@ -12,19 +12,22 @@ from rdkit import Chem, rdBase
 from sharding.config import RecordConfig, TokenizerConfig
 from sharding.describe import describe
 from sharding.errors import UserError
-from sharding.inputs import check_input, rows
 from sharding.molecule import Rejected, parse
 from sharding.progress import ProgressLine
+from sharding.sources import Columns, find, read, survey
 from sharding.tokens import Tokenizers, train_smiles, train_text
 
 
 def train_tokenizers(config: TokenizerConfig) -> Tokenizers:
     """Read the corpus, train both, and return the saved pair."""
-    source, output, limits = Path(config.input), Path(config.output), RecordConfig()
-    check_input(source, config.column)
+    output, limits, columns = Path(config.output), RecordConfig(), Columns(smiles=config.column, id="")
+    sources = find(config.input)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"output {output} holds something. Give a new folder.")
-    strings = [smiles for _, smiles in rows(source, config.column)]
+    strings = []
+    for source in sources:
+        found = survey(source, columns)
+        strings += [row.smiles for row in read(source, found, 0, found.rows, columns)]
     canonical, texts = [], []
     with rdBase.BlockLogs(), ProgressLine("describe", len(strings)) as line:
         for smiles in strings:
@@ -38,7 +41,7 @@ def train_tokenizers(config: TokenizerConfig) -> Tokenizers:
             canonical.append(Chem.MolToSmiles(molecule))
             texts.append(describe(molecule, canonical[-1]).text)
     if not canonical:
-        raise UserError(f"{source} holds no valid molecule. Expected one SMILES a line.")
+        raise UserError(f"{config.input} holds no valid molecule. Expected one SMILES a line.")
     train_smiles(canonical, output / "tokenizers" / "smiles", min_count=config.min_count)
     train_text(texts, output / "tokenizers" / "text", size=config.text_size)
     return Tokenizers.beside(output)

@@ -127,7 +127,14 @@ def _blocks(root: Path, unique: Sequence[Row], plan: Plan, account: _Account) ->
             account.counts["text"].update(counted)
         account.add(made)
         if len(made.molecules):
-            members = block.encode(made.molecules, made.smiles, made.texts)
+            names = [alive[position].name for position in made.kept.tolist()]
+            members = block.encode(
+                made.molecules,
+                made.smiles,
+                made.texts,
+                ids=names if any(names) else None,
+                tokenizers=tokenizers,
+            )
             yield Made(members, len(made.molecules))
 
 

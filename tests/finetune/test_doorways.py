@@ -56,7 +56,7 @@ MISTAKES = {
     "target": ({"targets": "[log_solubilty]"}, "Did you mean 'log_solubility'?"),
     "target is the SMILES": ({"targets": "[smiles]"}, "Expected a number"),
     "classes": ({"task": "classification"}, "Classification expects 0 or 1"),
-    "table": ({"table": "no.csv"}, "no.csv does not exist"),
+    "table": ({"table": "no.csv"}, "'no.csv' does not exist"),
     "encoder": ({"encoder": "."}, "is no encoder folder"),
     "view": ({"views": "[locl]"}, "has no view 'locl'. Did you mean 'local'?"),
     "device": ({"device": "tpu"}, "tpu"),
