@@ -61,7 +61,7 @@ def inspect(root: Path) -> str:
 def _counts(manifest: dict[str, Any]) -> str:
     size = sum(entry["bytes"] for entry in manifest["shards"])
     rows = [
-        ("in", f"{manifest['n_in']:,}", f"{len(manifest['inputs'])} input files"),
+        ("in", f"{manifest['n_in']:,}", f"input files: {len(manifest['inputs'])}"),
         ("kept", f"{manifest['n_ok']:,}", f"{len(manifest['shards'])} shards, {manifest['blocks']['count']:,} blocks"),
         ("duplicates", f"{manifest['n_duplicate']:,}", "the same canonical SMILES again"),
         ("rejected", f"{sum(manifest['n_rejected'].values()):,}", "see below"),

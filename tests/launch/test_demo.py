@@ -175,7 +175,7 @@ def test_a_demo_goes_on_with_the_same_options_only(journal: Journal):
         (["output={tmp}/new", "only=report"], "holds no demo (no stages.json)"),
         (["output={tmp}/other"], "holds something else than a demo"),
         (["output={tmp}/file"], "is a file"),
-        (["output={tmp}/new", "molecules={tmp}/none.smi"], "none.smi does not exist"),
+        (["output={tmp}/new", "molecules={tmp}/none.smi"], "does not exist"),
         ([], "option output=... is required"),
     ],
 )

@@ -108,8 +108,9 @@ def test_python_alone_trains_and_goes_on(shards_folder, tmp_path):
     [
         ("shard", ["inptu=x"], "unknown option 'inptu'. Did you mean 'input'?"),
         ("shard", ["input"], "'input' is not key=value"),
-        ("shard", [], "option input=... is required"),
-        ("shard", ["input=/no/such.smi", "output=/no/such/out"], "input file /no/such.smi does not exist"),
+        ("shard", [], "option output=... is required"),
+        ("shard", ["output=y"], "option input=... is required"),
+        ("shard", ["input=/no/such.smi", "output=/no/such/out"], "input '/no/such.smi' does not exist"),
         ("shard", ["input=x", "output=y", "workers=many"], "option workers: Value 'many'"),
         ("shard", ["input=x", "output=y", "executor=slurm"], "expected one of [serial, processes, ray]"),
         ("pretrain", ["data=/no/such", "run=/no/such/out"], "shards folder /no/such does not exist"),
