@@ -23,14 +23,17 @@ from typing import Any
 
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdMolDescriptors
+from torch_geometric.utils import from_rdmol
 
 from benchmarks.circumstances import circumstances
 from sharding import block
-from sharding.binary import decode, read, reader
+from sharding.binary import decoded, read, reader
 from sharding.config import RecordConfig
-from sharding.describe import describe, describe_all
+from sharding.describe import describe_all
 from sharding.featurize import featurize_strings
-from sharding.graph import atom_codes, atom_keys, bond_codes, bond_keys
+from sharding.graph import atom_columns, atom_keys, bond_columns, bond_ends, bond_keys
+from sharding.molecule import canonicalise, parse
+from sharding.structure import Structures
 from sharding.tokens import Tokenizers
 
 RESULTS = Path(__file__).parent / "results" / "record.md"
@@ -62,20 +65,15 @@ def steps(times: Times, smiles: list[str], tokenizers: Tokenizers) -> None:
     molecules = [Chem.MolFromSmiles(one) for one in canonical]
     timed(times, "graph, getters", k, lambda: [(atom_keys(one), bond_keys(one)) for one in molecules])
 
-    def graph() -> list[Any]:
-        structures = [read(one) for one in molecules]
-        for one in structures:
-            atom_codes(one), bond_codes(one)
+    def graph() -> Structures:
+        structures = read(molecules)
+        atom_columns(structures), bond_columns(structures), bond_ends(structures)
         return structures
 
     structures = timed(times, "graph, binary form", k, graph)
     timed(times, "Crippen log P alone (yardstick)", k, lambda: list(map(_crippen, molecules)))
-    timed(
-        times,
-        "description, one at a time",
-        k,
-        lambda: [describe(*pair) for pair in zip(molecules, canonical, strict=True)],
-    )
+    timed(times, "graph, PyTorch Geometric (rival)", k, lambda: list(map(from_rdmol, molecules)))
+    timed(times, "canonical + graph", k, lambda: canonical_and_graph(smiles))
     texts = timed(
         times,
         "description, after the graph",
@@ -87,6 +85,14 @@ def steps(times: Times, smiles: list[str], tokenizers: Tokenizers) -> None:
     made, _ = featurize_strings(smiles, tokenizers, RECORD)
     timed(times, "block bytes", k, lambda: block.encode(made.molecules, made.smiles, made.texts))
     timed(times, "whole record", k, lambda: whole(smiles, tokenizers))
+
+
+def canonical_and_graph(smiles: list[str]) -> None:
+    """As the sharding job does both, a string between them."""
+    limits = {"max_atoms": RECORD.max_atoms, "max_characters": RECORD.max_smiles_characters}
+    canonical = [canonicalise(one, **limits) for one in smiles]
+    structures = read([parse(one, **limits) for one in canonical])
+    atom_columns(structures), bond_columns(structures), bond_ends(structures)
 
 
 def whole(smiles: list[str], tokenizers: Tokenizers) -> None:
@@ -112,6 +118,13 @@ def table(times: Times) -> str:
     """One row a step: the median, what the quietest tenth of chunks took, and the median in Crippens."""
     median = {step: statistics.median(found) for step, found in times.items()}
     yardstick = median["Crippen log P alone (yardstick)"]
+    bare = median["parse"] + median["canonical SMILES"]
+    rival = median["graph, PyTorch Geometric (rival)"]
+    rival = (
+        [f"* graph: PyTorch Geometric / binary form = {pyg / median['graph, binary form']:.1f}"]
+        if pyg
+        else []
+    )
     lines = [
         "| step | median us/molecule | quietest tenth | x Crippen |",
         "|---|---:|---:|---:|",
@@ -120,11 +133,32 @@ def table(times: Times) -> str:
             for step, found in times.items()
         ),
         "",
-        f"* graph: binary form / getters = {median['graph, binary form'] / median['graph, getters']:.2f}",
+        f"* graph: getters / binary form = {median['graph, getters'] / median['graph, binary form']:.1f}",
+        f"* graph: PyTorch Geometric / binary form = {rival / median['graph, binary form']:.1f}",
+        f"* canonical + graph: {1e6 / median['canonical + graph']:,.0f} molecules/s/core, "
+        f"{median['canonical + graph'] / bare:.2f} x RDKit's parse and canonical SMILES alone",
         f"* whole record: {1e6 / median['whole record']:,.0f} molecules/s/core at the median, "
         f"{1e6 / quiet(times['whole record']):,.0f} in the quietest tenth",
     ]
     return "\n".join(lines)
+
+
+def texts_summary(smiles: list[str]) -> str:
+    """How distinct and how long the descriptions are."""
+    made, _ = featurize_strings(smiles, Tokenizers.load(), RECORD)
+    count, tokens = len(made.texts), made.molecules.n_text_tokens
+    fixed = set()
+    for start in range(0, count, 512):
+        molecules = list(map(Chem.MolFromSmiles, made.smiles[start : start + 512]))
+        fixed |= {one.text for one in describe_all(read(molecules), ["one seed"] * len(molecules))}
+    return "\n".join(
+        [
+            f"* texts of {count:,} molecules: {len(set(made.texts)) / count:.2%} distinct, "
+            f"{len(fixed) / count:.2%} with one seed for all, so by what they say",
+            f"* {statistics.mean(map(len, made.texts)):.0f} characters, {tokens.mean():.0f} tokens on average; "
+            f"{tokens.max()} tokens at most; {made.cut['text']} cut, {made.unknown_tokens['text']} unknown",
+        ]
+    )
 
 
 def quiet(found: list[float]) -> float:
@@ -134,7 +168,7 @@ def quiet(found: list[float]) -> float:
 
 def heading(smiles: list[str]) -> str:
     """The circumstances, with the load that the machine had."""
-    declined = sum(decode(molecule) is None for one in smiles if (molecule := Chem.MolFromSmiles(one)))
+    declined = sum(not len(decoded([Chem.MolFromSmiles(one)]).n_atoms) for one in smiles)
     return circumstances(
         "record",
         f"{os.cpu_count()} cores, one used; load at the end {os.getloadavg()[0]:.1f}",
@@ -152,17 +186,21 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=5000, help="molecules, from the top of the file")
     parser.add_argument("--chunk", type=int, default=500, help="molecules a step is timed over")
     parser.add_argument("--repeats", type=int, default=2, help="passes over the molecules")
+    parser.add_argument("--texts", type=int, default=0, help="describe so many molecules, and say how well")
     parser.add_argument("--cold", action="store_true", help="one pass, without filling the tables before")
     parser.add_argument("--write", action="store_true", help=f"append the result to {RESULTS.name}")
     args = parser.parse_args()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # one core
-    smiles = rows(args.input, args.rows)
+    every = rows(args.input, max(args.rows, args.texts))
+    smiles = every[: args.rows]
     with rdBase.BlockLogs():
         smiles = [one for one in smiles if Chem.MolFromSmiles(one)]
         if not args.cold:
             whole(smiles, Tokenizers.load())
         times = measure(smiles, min(args.chunk, len(smiles)), 1 if args.cold else args.repeats)
         report = f"{heading(smiles)}\n\n{table(times)}\n"
+        if args.texts:
+            report += f"{texts_summary(every[: args.texts])}\n"
     print(report)
     if args.write:
         RESULTS.parent.mkdir(exist_ok=True)

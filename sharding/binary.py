@@ -1,27 +1,42 @@
-r"""RDKit's binary form of a molecule, decoded into a `Structure` without a Python call per atom.
+r"""RDKit's binary form of many molecules, decoded into flat arrays without a Python call per atom.
 
-    molecule  ->  Structure, equal to that of `structure.read_with_getters`
+    m molecules  ->  Structures, equal to those of `structure.read_with_getters`
 
 `Mol.ToBinary()` is a header, the two counts, then a record of a few bytes for each atom, bond and ring:
     atom   number, flags, 4 bytes that say which fields follow, then those: charge, chiral tag,
            hybridisation (absent: sp3), explicit hydrogens, valence, implicit hydrogens, radicals, isotope
     bond   the two atoms, flags, then, if flagged: type (absent: single), direction, stereo and its atoms
     ring   how many atoms, and those
-(RDKit's GraphMol/MolPickler.cpp.) A regular expression cuts the records, which runs in C, and a dictionary
-knows the kind of each record met before.
+(RDKit's GraphMol/MolPickler.cpp.)
 
 The layout is no public contract. So before its first use the reader is compared with the getters on `PROBES`,
 and given up for this process if they differ; a record that has anything unforeseen (a query, an atom map, a
 residue, more than 255 atoms) sends its molecule to the getters.
 """
 
-import re
+from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
+from numba import njit
 from rdkit import Chem
 
-from sharding.structure import ATOMS, Atom, Joined, Structure, bond_kind, joined, read_with_getters
+from sharding.structure import (
+    AROMATIC,
+    CHARGE,
+    CONJUGATED,
+    HYBRIDISATION,
+    HYDROGENS,
+    NUMBER,
+    RADICALS,
+    STEREO,
+    TYPE,
+    Flat,
+    Structures,
+    read_with_getters,
+    relate,
+)
 
 PROBES = (
     "C", "[H][H]", "[2H]C([2H])[2H]", "[13CH3][14CH2-]", "[CH3]", "[CH2]", "[O][O]", "[C-]#[O+]", "[U]",
@@ -45,10 +60,24 @@ class Reader(NamedTuple):
     reason: str
 
 
-def read(molecule: Chem.Mol) -> Structure:
-    """The structure of a sanitised molecule."""
-    found = decode(molecule) if reader().name == "binary" else None
-    return found if found is not None else read_with_getters(molecule)
+def read(molecules: Sequence[Chem.Mol]) -> Structures:
+    """The structures of sanitised molecules."""
+    parts = decode(molecules) if reader().name == "binary" else list(map(read_with_getters, molecules))
+    return relate(molecules, parts)
+
+
+def decode(molecules: Sequence[Chem.Mol]) -> list[Flat]:
+    """Runs of molecules in order, decoded; one whose form has anything unforeseen is a part by itself."""
+    parts: list[Flat] = []
+    done = 0
+    while done < len(molecules):
+        flat = decoded(molecules[done:])
+        parts.append(flat)
+        done += len(flat.n_atoms)
+        if done < len(molecules):
+            parts.append(read_with_getters(molecules[done]))
+            done += 1
+    return parts or [decoded(molecules)]
 
 
 @cache
@@ -57,8 +86,8 @@ def reader() -> Reader:
     declined = 0
     for smiles in PROBES:
         molecule = Chem.MolFromSmiles(smiles)
-        found = decode(molecule)
-        if found is None:
+        found = decoded([molecule])
+        if not len(found.n_atoms):
             declined += 1
         elif not same(found, read_with_getters(molecule)):
             return Reader("getters", f"RDKit's binary form of {smiles[:40]} is not what this version reads")
@@ -67,51 +96,22 @@ def reader() -> Reader:
     return Reader("binary", f"equal to the getters on {len(PROBES) - declined} probes")
 
 
-def same(first: Structure, second: Structure) -> bool:
+def same(first: Flat, second: Flat) -> bool:
     """Equal in everything that is read; the rest follows from it."""
-    return (
-        first.atoms == second.atoms
-        and first.bonds == second.bonds
-        and list(map(list, first.rings)) == list(map(list, second.rings))
-    )
+    columns: Iterator[tuple[Any, Any]] = zip(first, second, strict=True)
+    return all(np.array_equal(one, other) for one, other in columns)
 
 
 # --- layout ---
 
-HEADER, RECORDS, ATOMS_BEGIN = 20, 30, b"\x80\x01"  # between: the two counts, 32 bits each
+HEADER, RECORDS, ATOMS_BEGIN = 20, 30, 0x0180  # between: the two counts, 32 bits each
 BONDS_BEGIN, RINGS_BEGIN = 0x0B, 0x42
 MOST_ATOMS = 255  # with more, indices take four bytes
-MOST_BONDS = 1 << 16  # that are remembered: 20 MB
-AROMATIC, CONJUGATED = 0x40, 0x20
-FIELDS = CHARGE, CHIRAL, HYBRIDISATION, HYDROGENS, VALENCE, IMPLICIT, RADICALS = 2, 4, 8, 16, 32, 64, 128
-TYPE, DIRECTION, STEREO = 0x08, 0x04, 0x02
+ATOM_AROMATIC, ATOM_FLAGS = 0x40, 0x60  # the one that is read, and those that may be set
+HAS_CHARGE, HAS_CHIRAL, HAS_HYBRIDISATION, HAS_HYDROGENS, HAS_VALENCE = 2, 4, 8, 16, 32
+HAS_IMPLICIT, HAS_RADICALS, HAS_ISOTOPE, ATOM_FIELDS = 64, 128, 256, 0x1FE
+BOND_CONJUGATED, HAS_TYPE, HAS_DIRECTION, HAS_STEREO, BOND_FLAGS = 0x20, 0x08, 0x04, 0x02, 0x6E
 SP3, SINGLE = int(Chem.HybridizationType.SP3), int(Chem.BondType.SINGLE)
-
-
-def _one_of(values: list[int]) -> bytes:
-    return b"[" + b"".join(b"\\x%02x" % value for value in values) + b"]"
-
-
-def _atom_pattern() -> re.Pattern[bytes]:
-    """Bits 1 ... 7 of the field flags announce one byte each, bit 8 the four of an isotope."""
-    forms = []
-    for fields in (2, 3, 1, 4, 5, 0, 6, 7):  # the frequent first
-        flags = _one_of([value for value in range(0, 256, 2) if value.bit_count() == fields])
-        forms += [flags + b"\\x00{3}.{%d}" % fields, flags + b"\\x01\\x00\\x00.{%d}" % (fields + 4)]
-    return re.compile(b"." + _one_of([0, 0x20, 0x40, 0x60]) + b"(?:" + b"|".join(forms) + b")", re.DOTALL)
-
-
-def _bond_pattern() -> re.Pattern[bytes]:
-    forms = []
-    for announced in (0, TYPE, DIRECTION, TYPE | STEREO, TYPE | DIRECTION, TYPE | DIRECTION | STEREO, STEREO):
-        flags = _one_of([announced | other for other in (0, CONJUGATED, AROMATIC, CONJUGATED | AROMATIC)])
-        plain = (announced & (TYPE | DIRECTION)).bit_count()
-        stereo = b".(?:\\x00|\\x02..)" if announced & STEREO else b""
-        forms.append(flags + b".{%d}" % plain + stereo)
-    return re.compile(b"..(?:" + b"|".join(forms) + b")", re.DOTALL)
-
-
-_ATOM, _BOND = _atom_pattern(), _bond_pattern()
 
 
 @cache
@@ -119,84 +119,138 @@ def _header() -> bytes:
     return Chem.MolFromSmiles("C").ToBinary()[:HEADER]
 
 
-# --- decoding ---
+def decoded(molecules: Sequence[Chem.Mol]) -> Flat:
+    """The first molecules, up to the first whose binary form has anything unforeseen."""
+    forms = [molecule.ToBinary(0) for molecule in molecules]  # without properties
+    starts = np.zeros(len(forms) + 1, np.int64)
+    np.cumsum([len(form) for form in forms], out=starts[1:])
+    data = np.frombuffer(b"".join(forms), np.uint8)
+    counts, sizes, *columns = _decode(data, starts, np.frombuffer(_header(), np.uint8))
+    filled = sizes[[0, 1, 1, 2, 3]].tolist()
+    n_atoms, n_bonds, n_rings = counts.T
+    return Flat(n_atoms, n_bonds, n_rings, *[column[:n] for column, n in zip(columns, filled, strict=True)])
 
 
-class _AtomKinds(dict[bytes, int]):
-    """Record of an atom -> its kind."""
+@njit(cache=True, nogil=True)
+def _decode(data, starts, header):  # type: ignore[no-untyped-def]
+    """The counts of `Flat` as columns, how much of its arrays was filled, and they: room for all data."""
+    molecules, most = len(starts) - 1, len(data) // 3 + 1  # a record has three bytes at least
+    counts, sizes = np.zeros((molecules, 3), np.int64), np.zeros(4, np.int64)
+    atoms, bonds, ends = np.empty(most, np.int64), np.empty(most, np.int64), np.empty((most, 2), np.int32)
+    ring_sizes, rings = np.empty(most, np.int32), np.empty(3 * most, np.int32)
+    k = 0
+    while k < molecules:
+        start, stop = starts[k], starts[k + 1]
+        n_atoms = np.int64(data[start + HEADER]) | np.int64(data[start + HEADER + 1]) << 8
+        n_bonds = np.int64(data[start + HEADER + 4]) | np.int64(data[start + HEADER + 5]) << 8
+        begins = np.int64(data[start + RECORDS - 2]) | np.int64(data[start + RECORDS - 1]) << 8
+        known = n_atoms <= MOST_ATOMS and begins == ATOMS_BEGIN
+        for place in range(HEADER):
+            known &= data[start + place] == header[place]
+        n_rings = -1
+        if known:
+            place = _decode_atoms(data, start + RECORDS, stop, atoms, sizes[0], n_atoms)
+            place = _decode_bonds(data, place, stop, bonds, ends, sizes[1], n_bonds)
+            n_rings = _decode_rings(data, place, stop, ring_sizes, rings, sizes[2], sizes[3])
+        if n_rings < 0:
+            break
+        counts[k, 0], counts[k, 1], counts[k, 2] = n_atoms, n_bonds, n_rings
+        for ring in range(sizes[2], sizes[2] + n_rings):
+            sizes[3] += ring_sizes[ring]
+        for column in range(3):
+            sizes[column] += counts[k, column]
+        k += 1
+    return counts[:k], sizes, atoms, bonds, ends, ring_sizes, rings
 
-    def __missing__(self, record: bytes) -> int:
-        fields = int.from_bytes(record[2:4], "little")
-        # the bytes that follow, by the flag that announces each
-        value = dict(zip((flag for flag in FIELDS if fields & flag), record[6:], strict=False))
-        charge = value.get(CHARGE, 0)
-        atom = Atom(
-            number=record[0],
-            charge=charge - 256 if charge > 127 else charge,
-            hydrogens=value.get(HYDROGENS, 0) + value.get(IMPLICIT, 0),
-            aromatic=bool(record[1] & AROMATIC),
-            radicals=value.get(RADICALS, 0),
-            hybridisation=value.get(HYBRIDISATION, SP3),
+
+@njit(cache=True, nogil=True)
+def _decode_atoms(data, place, stop, atoms, first, count):  # type: ignore[no-untyped-def]
+    """Where the atoms end, or -1."""
+    for atom in range(first, first + count):
+        if place + 6 > stop:
+            return -1
+        number, flags = np.int64(data[place]), np.int64(data[place + 1])
+        fields = np.int64(data[place + 2]) | np.int64(data[place + 3]) << 8
+        if flags & ~ATOM_FLAGS or fields & ~ATOM_FIELDS or data[place + 4] or data[place + 5]:
+            return -1
+        place += 6
+        if place + 11 > stop:
+            return -1
+        charge = hydrogens = radicals = np.int64(0)
+        hybridisation = np.int64(SP3)
+        if fields & HAS_CHARGE:
+            charge = np.int64(np.int8(data[place]))
+            place += 1
+        if fields & HAS_CHIRAL:
+            place += 1
+        if fields & HAS_HYBRIDISATION:
+            hybridisation = np.int64(data[place])
+            place += 1
+        if fields & HAS_HYDROGENS:
+            hydrogens += np.int64(data[place])
+            place += 1
+        if fields & HAS_VALENCE:
+            place += 1
+        if fields & HAS_IMPLICIT:
+            hydrogens += np.int64(data[place])
+            place += 1
+        if fields & HAS_RADICALS:
+            radicals = np.int64(data[place])
+            place += 1
+        if fields & HAS_ISOTOPE:
+            place += 4
+        atoms[atom] = (
+            number << NUMBER
+            | (charge + 128) << CHARGE
+            | min(int(hydrogens), 255) << HYDROGENS
+            | radicals << RADICALS
+            | hybridisation << HYBRIDISATION
+            | (1 if flags & ATOM_AROMATIC else 0) << AROMATIC
         )
-        return self.setdefault(record, ATOMS.number(atom))
+    return place
 
 
-class _Bonds(dict[bytes, Joined]):
-    """Record of a bond, its two atoms included -> the bond. Emptied when full."""
-
-    def __missing__(self, record: bytes) -> Joined:
-        first, second, flags, *values = record
-        type_ = values.pop(0) if flags & TYPE else SINGLE
-        if flags & DIRECTION:
-            values.pop(0)
-        stereo = values.pop(0) if flags & STEREO else 0
-        if len(self) == MOST_BONDS:
-            self.clear()
-        return self.setdefault(
-            record, joined(first, second, bond_kind(type_, stereo, bool(flags & CONJUGATED)))
-        )
-
-
-_ATOM_KINDS, _BONDS = _AtomKinds(), _Bonds()
-
-
-def decode(molecule: Chem.Mol) -> Structure | None:
-    """The structure, or None for a molecule whose binary form has anything unforeseen."""
-    atoms, bonds = molecule.GetNumAtoms(), molecule.GetNumBonds()
-    data = molecule.ToBinary(0)  # without properties
-    counts = atoms.to_bytes(4, "little") + bonds.to_bytes(4, "little")
-    if atoms > MOST_ATOMS or not data.startswith(_header() + counts + ATOMS_BEGIN):
-        return None
-    atom_records, place = _cut(_ATOM, data, RECORDS, atoms)
-    if place is None or data[place] != BONDS_BEGIN:
-        return None
-    bond_records, place = _cut(_BOND, data, place + 1, bonds)
-    if place is None or data[place] != RINGS_BEGIN:
-        return None
-    return Structure(
-        molecule,
-        atoms=[_ATOM_KINDS[record] for record in atom_records],
-        bonds=[_BONDS[record] for record in bond_records],
-        rings=_rings(data, place + 1),
-    )
+@njit(cache=True, nogil=True)
+def _decode_bonds(data, place, stop, bonds, ends, first, count):  # type: ignore[no-untyped-def]
+    """Where the bonds end, or -1."""
+    if place < 0 or place >= stop or data[place] != BONDS_BEGIN:
+        return -1
+    place += 1
+    for bond in range(first, first + count):
+        if place + 8 > stop or np.int64(data[place + 2]) & ~BOND_FLAGS:
+            return -1
+        ends[bond, 0], ends[bond, 1] = data[place], data[place + 1]
+        flags = np.int64(data[place + 2])
+        place += 3
+        type_, stereo = np.int64(SINGLE), np.int64(0)
+        if flags & HAS_TYPE:
+            type_ = np.int64(data[place])
+            place += 1
+        if flags & HAS_DIRECTION:
+            place += 1
+        if flags & HAS_STEREO:
+            stereo = np.int64(data[place])
+            if data[place + 1] != 0 and data[place + 1] != 2:
+                return -1
+            place += 2 + np.int64(data[place + 1])
+        bonds[bond] = type_ << TYPE | stereo << STEREO | (1 if flags & BOND_CONJUGATED else 0) << CONJUGATED
+    return place
 
 
-def _cut(pattern: re.Pattern[bytes], data: bytes, start: int, count: int) -> tuple[list[bytes], int | None]:
-    """The `count` records from `start` on, and where they end; None if one of them is unknown."""
-    # reads on beyond the last, which costs less than a Python step for each record
-    records = pattern.findall(data, start)[:count]
-    joined = b"".join(records)
-    unbroken = len(records) == count and data.startswith(joined, start)  # findall would skip the unknown
-    return records, start + len(joined) if unbroken else None
-
-
-def _rings(data: bytes, place: int) -> list[bytes]:
-    """Bytes are sequences of small integers, so the rings stay as they are."""
-    rings = []
-    count = int.from_bytes(data[place : place + 4], "little")
-    place += 4
-    for _ in range(count):
-        end = place + 1 + data[place]
-        rings.append(data[place + 1 : end])
-        place = end
-    return rings
+@njit(cache=True, nogil=True)
+def _decode_rings(data, place, stop, sizes, rings, first, member):  # type: ignore[no-untyped-def]
+    """How many rings, or -1."""
+    if place < 0 or place + 5 > stop or data[place] != RINGS_BEGIN:
+        return -1
+    count = np.int64(data[place + 1]) | np.int64(data[place + 2]) << 8
+    place += 5
+    for ring in range(first, first + count):
+        if place >= stop or place + 1 + data[place] > stop:
+            return -1
+        sizes[ring] = data[place]
+        place += 1
+        for _ in range(sizes[ring]):
+            rings[member] = data[place]
+            member += 1
+            place += 1
+    return count

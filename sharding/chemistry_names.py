@@ -393,6 +393,7 @@ def in_words(number: int) -> str:
     return "more than nine hundred"
 
 
+@lru_cache(maxsize=1 << 14)
 def counted(count: int, name: str, plural: str = "") -> str:
     """`one ester`, `two esters`."""
     return f"{in_words(count)} {name if count == 1 else plural or name + 's'}"

@@ -9,6 +9,7 @@ both come through here, so an encoder meets the same integers in both.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +19,13 @@ from sharding.binary import read
 from sharding.columns import Molecules
 from sharding.config import RecordConfig
 from sharding.describe import describe_all
-from sharding.graph import atom_codes, atom_key, bond_codes, bond_key, unknown_columns
+from sharding.graph import atom_columns, bond_columns, bond_ends
 from sharding.molecule import Rejected, canonicalise, parse
-from sharding.structure import Structure
+from sharding.structure import Structures
 from sharding.tokens import Tokenizers
 
-AT_A_TIME = 128
-"""Molecules that go through a step together, before the next step: see `describe_all`."""
+AT_A_TIME = 512
+"""Molecules that go through a step together: many share the price of a call, few share the cache."""
 
 
 @dataclass
@@ -49,9 +50,10 @@ def featurize(
     canonical: Sequence[str], lines: NDArray[np.integer], tokenizers: Tokenizers, config: RecordConfig
 ) -> Featurized:
     """The records of these canonical SMILES; `lines` (k,) says where each stood in the input."""
-    graphs, texts, kept, rejected = _Graphs(), [], [], []
+    parts, texts, kept, rejected = [], [], [], []
+    unknown: Counter[str] = Counter()
     with rdBase.BlockLogs():
-        for start in range(0, len(canonical), AT_A_TIME):
+        for start in range(0, max(len(canonical), 1), AT_A_TIME):  # once at least: columns of no molecule
             positions_here, molecules = [], []
             for position, smiles in enumerate(canonical[start : start + AT_A_TIME], start):
                 try:
@@ -65,23 +67,22 @@ def featurize(
                     positions_here.append(position)
                 except Rejected:
                     rejected.append((position, "not_round_trip"))
-            structures = [read(molecule) for molecule in molecules]
-            graphs.add(structures)
+            structures = read(molecules)
+            parts.append(_graph_columns(structures, unknown))
             texts += [made.text for made in describe_all(structures, [canonical[p] for p in positions_here])]
             kept += positions_here
     strings = [canonical[position] for position in kept]
     smiles_tokens = tokenizers.smiles.encode(strings, config.max_smiles_tokens)
     text_tokens = tokenizers.text.encode(texts, config.max_text_tokens)
     positions = np.array(kept, np.int64)
-    unknown: Counter[str] = Counter()
-    atoms, bonds = graphs.columns(unknown)
+    n_atoms, n_bonds, atoms, bonds, ends = map(np.concatenate, zip(*parts, strict=True))
     return Featurized(
         molecules=Molecules(
-            n_atoms=np.array(graphs.n_atoms, np.uint16),
-            n_bonds=np.array(graphs.n_bonds, np.uint16),
+            n_atoms=n_atoms,
+            n_bonds=n_bonds,
             atoms=atoms,
             bonds=bonds,
-            ends=np.array(graphs.ends, np.uint16).reshape(-1, 2),
+            ends=ends,
             n_smiles_tokens=smiles_tokens.lengths,
             smiles_tokens=smiles_tokens.ids,
             n_text_tokens=text_tokens.lengths,
@@ -124,33 +125,12 @@ def featurize_strings(
     return made, reasons
 
 
-class _Graphs:
-    """Atoms and bonds of one molecule after the other, flat, by code: each distinct one is spelt out once."""
-
-    def __init__(self) -> None:
-        self.n_atoms: list[int] = []
-        self.n_bonds: list[int] = []
-        self.ends: list[tuple[int, int]] = []
-        self._codes: dict[str, list[int]] = {"atom": [], "bond": []}
-
-    def add(self, structures: Sequence[Structure]) -> None:
-        for structure in structures:
-            self.n_atoms.append(len(structure.atoms))
-            self.n_bonds.append(len(structure.bonds))
-            self._codes["atom"] += atom_codes(structure)
-            self._codes["bond"] += bond_codes(structure)
-            self.ends += [bond[:2] for bond in structure.bonds]
-
-    def columns(self, unknown: Counter[str]) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
-        """Atoms (a, 8) and bonds (b, 4); what is outside the feature table is added to `unknown`."""
-        columns = []
-        for room, key, width in (("atom", atom_key, 8), ("bond", bond_key, 4)):
-            codes, index, times = np.unique(
-                np.array(self._codes[room], np.int64), return_inverse=True, return_counts=True
-            )
-            keys = [key(code) for code in codes.tolist()]
-            for one, count in zip(keys, times.tolist(), strict=True):
-                for column in unknown_columns(one):
-                    unknown[f"{room}.{column}"] += count
-            columns.append(np.array(keys, np.int8).reshape(-1, width)[index])
-        return columns[0], columns[1]
+def _graph_columns(structures: Structures, unknown: Counter[str]) -> tuple[NDArray[Any], ...]:
+    """n_atoms, n_bonds, atoms, bonds, ends; what is outside the feature table is added to `unknown`."""
+    atoms, unknown_atoms = atom_columns(structures)
+    bonds, unknown_bonds = bond_columns(structures)
+    for room, counts in (("atom", unknown_atoms), ("bond", unknown_bonds)):
+        unknown.update({f"{room}.{column}": count for column, count in counts.items()})
+    sizes = (structures.graphs.atom_start, structures.graphs.bond_start)
+    n_atoms, n_bonds = (np.diff(start).astype(np.uint16) for start in sizes)
+    return n_atoms, n_bonds, atoms, bonds, bond_ends(structures).astype(np.uint16)

@@ -1,6 +1,6 @@
 """The feature table: an atom is 8 small integers worth 39 inputs, a bond 4 worth 10.
 
-    molecule with a atoms, b bonds  ->  a atom keys, b bond keys, b pairs of atom indices
+    molecules with a atoms, b bonds in all  ->  atoms (a, 8), bonds (b, 4), ends (b, 2)
     atom key   (symbol, degree, charge, radical, hybridisation, aromatic, hydrogens, chirality)
     bond key   (type, conjugated, in_ring, stereo)
 
@@ -11,12 +11,17 @@ After AttentiveFP (Xiong et al. 2020, table 1), which LGM-CL (arXiv 2601.22610, 
 degree above 5 and the CIS / TRANS stereo labels raise an error; here they are the unknown value.
 """
 
+from collections import Counter
+from collections.abc import Callable
+from functools import cache
 from typing import Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from rdkit import Chem
 from rdkit.Chem.rdqueries import HasPropQueryAtom
 
-from sharding.structure import ATOMS, BONDS, Structure
+from sharding.structure import ATOM_BITS, BOND_BITS, Structures, unpack_atom, unpack_bond
 
 AtomKey = tuple[int, int, int, int, int, int, int, int]
 BondKey = tuple[int, int, int, int]
@@ -66,6 +71,7 @@ _BOND_TYPE = {int(getattr(Chem.BondType, name)): index for index, name in enumer
 _STEREO = {int(getattr(Chem.BondStereo, name)): index for index, name in enumerate(BOND_COLUMNS[3].meaning)}
 _OTHER_SYMBOL, _OTHER_HYBRIDISATION = len(SYMBOLS), len(_HYBRIDISATION)
 _UNKNOWN_DEGREE, _UNKNOWN_HYDROGENS = ATOM_COLUMNS[1].width, ATOM_COLUMNS[6].width
+_MOST_DEGREE = 31  # that a code has room for
 _UNKNOWN_TYPE, _UNKNOWN_STEREO = BOND_COLUMNS[0].width, BOND_COLUMNS[3].width
 
 
@@ -101,29 +107,45 @@ def bond_keys(molecule: Chem.Mol) -> list[tuple[BondKey, tuple[int, int]]]:
     ]
 
 
-def atom_codes(structure: Structure) -> list[int]:
-    """One number for every atom, which `atom_key` turns into its integers: many atoms share few."""
-    codes = [
-        kind << 8 | min(len(ends), 31) << 3
-        for kind, ends in zip(structure.atoms, structure.neighbours, strict=True)
-    ]
-    molecule = structure.molecule
-    centres = molecule.GetAtomsMatchingQuery(_CENTRES)  # labels and centres are not in the binary form
-    for place in range(len(centres)):  # by index: iterating over RDKit's sequence costs ten times as much
-        atom = centres[place]
-        if len(structure.neighbours[index := atom.GetIdx()]) >= CENTRE:
-            codes[index] |= _chirality(atom)
-    return codes
+def atom_columns(structures: Structures) -> tuple[NDArray[np.int8], Counter[str]]:
+    """`atom_keys` of all molecules (a, 8), and how many atoms are outside the table, by column."""
+    graphs = structures.graphs
+    degree = np.minimum(np.diff(graphs.around_start), _MOST_DEGREE)
+    codes = graphs.atoms | degree << ATOM_BITS | _all_chirality(structures) << ATOM_BITS + 5
+    return _spell_out(codes, _atom_key, len(ATOM_COLUMNS))
 
 
-def bond_codes(structure: Structure) -> list[int]:
-    """One number for every bond, for `bond_key`."""
-    return [bond[2] << 1 | ring for bond, ring in zip(structure.bonds, structure.in_ring, strict=True)]
+def bond_columns(structures: Structures) -> tuple[NDArray[np.int8], Counter[str]]:
+    """Likewise `bond_keys` (b, 4)."""
+    graphs = structures.graphs
+    codes = graphs.bonds | graphs.in_ring.astype(np.int64) << BOND_BITS
+    return _spell_out(codes, _bond_key, len(BOND_COLUMNS))
 
 
-def atom_key(code: int) -> AtomKey:
-    """The integers behind one of `atom_codes`."""
-    atom = ATOMS.values[code >> 8]
+def bond_ends(structures: Structures) -> NDArray[np.int32]:
+    """The two atoms of every bond (b, 2), counted within the molecule."""
+    graphs = structures.graphs
+    return (
+        graphs.ends - np.repeat(graphs.atom_start[:-1], np.diff(graphs.bond_start)).astype(np.int32)[:, None]
+    )
+
+
+def _spell_out(
+    codes: NDArray[np.int64], key: Callable[[int], AtomKey | BondKey], width: int
+) -> tuple[NDArray[np.int8], Counter[str]]:
+    """Many share few codes: each distinct one is spelt out once."""
+    distinct, index, times = np.unique(codes, return_inverse=True, return_counts=True)
+    keys = [key(code) for code in distinct.tolist()]
+    unknown: Counter[str] = Counter()
+    for one, count in zip(keys, times.tolist(), strict=True):
+        for column in unknown_columns(one):
+            unknown[column] += count
+    return np.array(keys, np.int8).reshape(-1, width)[index], unknown
+
+
+@cache
+def _atom_key(code: int) -> AtomKey:
+    atom = unpack_atom(code)
     return (
         *_atom_part(
             atom.number,
@@ -132,16 +154,16 @@ def atom_key(code: int) -> AtomKey:
             atom.hybridisation,
             atom.aromatic,
             atom.hydrogens,
-            code >> 3 & 31,
+            code >> ATOM_BITS & _MOST_DEGREE,
         ),
-        code & 7,
+        code >> ATOM_BITS + 5,
     )
 
 
-def bond_key(code: int) -> BondKey:
-    """The integers behind one of `bond_codes`."""
-    bond = BONDS.values[code >> 1]
-    return _bond_part(bond.type, bond.conjugated, bool(code & 1), bond.stereo)
+@cache
+def _bond_key(code: int) -> BondKey:
+    bond = unpack_bond(code)
+    return _bond_part(bond.type, bond.conjugated, bool(code >> BOND_BITS), bond.stereo)
 
 
 def _atom_part(
@@ -180,13 +202,22 @@ def _chirality(atom: Chem.Atom) -> int:
     return flags
 
 
-def _labelled() -> Chem.QueryAtom:
-    query = HasPropQueryAtom("_ChiralityPossible")
-    query.ExpandQuery(HasPropQueryAtom("_CIPCode"), Chem.CompositeQueryType.COMPOSITE_OR)
-    return query
+_POSSIBLE = HasPropQueryAtom("_ChiralityPossible")
+"""Labels and centres are not in the binary form. Every labelled atom is a possible centre too."""
 
 
-_CENTRES = _labelled()
+def _all_chirality(structures: Structures) -> NDArray[np.int64]:
+    """Of all atoms."""
+    graphs, molecules = structures.graphs, structures.molecules
+    flags = np.zeros(len(graphs.atoms), np.int64)
+    degree = np.diff(graphs.around_start)
+    for k in np.flatnonzero(structures.centres).tolist():
+        start = int(graphs.atom_start[k])
+        centres = molecules[k].GetAtomsMatchingQuery(_POSSIBLE)
+        for place in range(len(centres)):  # by index: iterating over RDKit's sequence costs ten times as much
+            atom = centres[place]
+            flags[start + atom.GetIdx()] = _chirality(atom)
+    return np.where(degree >= CENTRE, flags, 0)
 
 
 def unknown_columns(key: AtomKey | BondKey) -> list[str]:
