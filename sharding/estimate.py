@@ -20,7 +20,7 @@ from sharding.plan import BLOCKS_A_SHARD, Plan
 from sharding.sources import Row, read
 from sharding.tokens import Tokenizers
 from sharding.write import Row as SmilesRow
-from sharding.write import features
+from sharding.write import guarded_features
 
 SAMPLE = 1024
 PLACES = 4
@@ -72,7 +72,7 @@ def measure(config: ShardConfig, plan: Plan) -> Cost:
 
     def records(canonical: Sequence[str]) -> Featurized:
         rows = [SmilesRow(one, number, "") for number, one in enumerate(canonical)]
-        return guarded(features, rows, tokenizers.where, plan.record, time_limit_s=config.time_limit_s)[0]
+        return guarded_features(rows, tokenizers, plan.record, config.time_limit_s)[0]
 
     def canonicalised(strings: Sequence[str]) -> list[str]:
         made, _ = guarded(canonical_smiles, strings, plan.record, time_limit_s=config.time_limit_s)
@@ -83,7 +83,9 @@ def measure(config: ShardConfig, plan: Plan) -> Cost:
     canonical = canonicalised(smiles)
     middle = time.perf_counter()
     found = records(canonical)
-    members = block.encode(found.molecules, found.smiles, found.texts, tokenizers=tokenizers)
+    members = block.encode(
+        found.molecules, found.smiles, found.texts, fingerprints=found.fingerprints, tokenizers=tokenizers
+    )
     end = time.perf_counter()
     rows = max(1, len(smiles))
     return Cost(

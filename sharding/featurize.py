@@ -19,6 +19,7 @@ from sharding.binary import read
 from sharding.columns import Molecules
 from sharding.config import RecordConfig
 from sharding.describe import describe_all
+from sharding.fingerprint import fingerprints
 from sharding.graph import atom_columns, bond_columns, bond_ends
 from sharding.molecule import Rejected, canonicalise, parse
 from sharding.structure import Structures
@@ -44,13 +45,15 @@ class Featurized:
     """Records with more tokens than are kept, by stream."""
     unknown_tokens: Counter[str] = field(default_factory=Counter)
     """Tokens outside the vocabulary, by stream."""
+    fingerprints: dict[str, NDArray[np.unsignedinteger]] = field(default_factory=dict)
+    """(k, width) of each that `RecordConfig.fingerprints` asks for"""
 
 
 def featurize(
     canonical: Sequence[str], lines: NDArray[np.integer], tokenizers: Tokenizers, config: RecordConfig
 ) -> Featurized:
     """The records of these canonical SMILES; `lines` (k,) says where each stood in the input."""
-    parts, texts, kept, rejected = [], [], [], []
+    parts, texts, kept, rejected, searched = [], [], [], [], []
     unknown: Counter[str] = Counter()
     with rdBase.BlockLogs():
         for start in range(0, max(len(canonical), 1), AT_A_TIME):  # once at least: columns of no molecule
@@ -71,6 +74,8 @@ def featurize(
             parts.append(_graph_columns(structures, unknown))
             texts += [made.text for made in describe_all(structures, [canonical[p] for p in positions_here])]
             kept += positions_here
+            if config.fingerprints:
+                searched.append(fingerprints(molecules, config.fingerprints, structures))
     strings = [canonical[position] for position in kept]
     smiles_tokens = tokenizers.smiles.encode(strings, config.max_smiles_tokens)
     text_tokens = tokenizers.text.encode(texts, config.max_text_tokens)
@@ -96,6 +101,9 @@ def featurize(
         unknown=unknown,
         cut=Counter(smiles=smiles_tokens.cut, text=text_tokens.cut),
         unknown_tokens=Counter(smiles=smiles_tokens.unknown, text=text_tokens.unknown),
+        fingerprints={
+            name.value: np.concatenate([part[name] for part in searched]) for name in config.fingerprints
+        },
     )
 
 
@@ -115,6 +123,7 @@ def featurize_strings(
                         smiles.strip(),
                         max_atoms=config.max_atoms,
                         max_characters=config.max_smiles_characters,
+                        standard=config.standardise,
                     )
                 )
                 rows.append(row)

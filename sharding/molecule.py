@@ -9,6 +9,10 @@ call that can take seconds (or crash) on very large molecules that parse without
 
 from rdkit import Chem
 
+from sharding.config import StandardiseConfig
+from sharding.standardise import standardise
+
+AS_IT_IS = StandardiseConfig()
 REASONS = {
     "empty": "the field is empty",
     "too_long": "more characters than record.max_smiles_characters",
@@ -58,9 +62,13 @@ def parse(smiles: str, *, max_atoms: int, max_characters: int) -> Chem.Mol:
     return molecule
 
 
-def canonicalise(smiles: str, *, max_atoms: int, max_characters: int) -> str:
-    """The canonical SMILES, or `Rejected`."""
+def canonicalise(
+    smiles: str, *, max_atoms: int, max_characters: int, standard: StandardiseConfig = AS_IT_IS
+) -> str:
+    """The canonical SMILES, of the standardised molecule if that is asked for, or `Rejected`."""
     molecule = parse(smiles, max_atoms=max_atoms, max_characters=max_characters)
+    if standard != AS_IT_IS:
+        molecule = standardise(molecule, standard)
     if ":" in smiles:  # map numbers label a reaction's atoms; they are no chemistry. `:` may also be a bond
         for atom in molecule.GetAtoms():
             atom.SetAtomMapNum(0)

@@ -97,7 +97,10 @@ def canonical_smiles(smiles: Sequence[str], record: RecordConfig) -> list[tuple[
                 found.append(
                     (
                         canonicalise(
-                            one, max_atoms=record.max_atoms, max_characters=record.max_smiles_characters
+                            one,
+                            max_atoms=record.max_atoms,
+                            max_characters=record.max_smiles_characters,
+                            standard=record.standardise,
                         ),
                         "",
                     )

@@ -21,6 +21,7 @@ import webdataset
 from rdkit import Chem
 
 from sharding import block
+from sharding.binary import PROBES
 from sharding.config import RecordConfig, Text
 from sharding.featurize import Featurized, featurize
 from sharding.files import sha256, write_bytes, write_json, write_whole
@@ -60,13 +61,12 @@ def write_shard(task: Task) -> Stats:
     blocks: list[dict[str, int]] = []
 
     def write(stream: IO[bytes]) -> None:
-        tar = webdataset.TarWriter(stream, encoder=False, mtime=0)
-        tar.write({"__key__": "__meta__/schema", "json": _schema(plan)})
-        for made in _blocks(Path(task.root), unique, plan, account):
-            start = tar.tarstream.offset
-            tar.write({"__key__": f"{task.stem.name}_b{len(blocks):04d}", **made.members})
-            blocks.append({"offset": start, "bytes": tar.tarstream.offset - start, "rows": made.rows})
-        tar.close()
+        with webdataset.TarWriter(stream, encoder=False, mtime=0) as tar:
+            tar.write({"__key__": "__meta__/schema", "json": _schema(plan)})
+            for made in _blocks(Path(task.root), unique, plan, account):
+                start = tar.tarstream.offset
+                tar.write({"__key__": f"{task.stem.name}_b{len(blocks):04d}", **made.members})
+                blocks.append({"offset": start, "bytes": tar.tarstream.offset - start, "rows": made.rows})
 
     write_whole(task.data, write)
     with task.data.open("rb") as stream:
@@ -114,9 +114,7 @@ def _blocks(root: Path, unique: Sequence[Row], plan: Plan, account: _Account) ->
     tokenizers = Tokenizers.beside(root)
     for first, last in itertools.pairwise(bounds):
         here = unique[first:last]
-        made, dead = guarded(
-            features, here, tokenizers.where, plan.record, time_limit_s=plan.options["time_limit_s"]
-        )
+        made, dead = guarded_features(here, tokenizers, plan.record, plan.options["time_limit_s"])
         alive = [row for position, row in enumerate(here) if position not in dead]
         for position, reason in dead.items():
             account.reject(here[position], reason)
@@ -132,10 +130,19 @@ def _blocks(root: Path, unique: Sequence[Row], plan: Plan, account: _Account) ->
                 made.molecules,
                 made.smiles,
                 made.texts,
+                fingerprints=made.fingerprints,
                 ids=names if any(names) else None,
                 tokenizers=tokenizers,
             )
             yield Made(members, len(made.molecules))
+
+
+def guarded_features(
+    rows: Sequence[Row], tokenizers: Tokenizers, record: RecordConfig, time_limit_s: float
+) -> tuple[Featurized, dict[int, str]]:
+    """The records of these rows, any of which may hang or crash: see `guarded`."""
+    probes = [Row(smiles, 0, "") for smiles in PROBES]
+    return guarded(features, rows, tokenizers.where, record, time_limit_s=time_limit_s, warm_up=probes)
 
 
 def features(rows: Sequence[Row], tokenizers: Where, record: RecordConfig) -> Featurized:

@@ -32,6 +32,15 @@ class _Unpicklable(Exception):
     pass
 
 
+def busy(seconds: Sequence[float]) -> list[float]:
+    """The items, after so much CPU time for each."""
+    for one in seconds:
+        end = time.process_time() + one
+        while time.process_time() < end:
+            pass
+    return list(seconds)
+
+
 def mapped(_: object) -> str:
     """The files that this process has loaded."""
     return Path("/proc/self/maps").read_text()

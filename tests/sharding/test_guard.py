@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sharding import guard
 from sharding.child import Child, Died, allocator
 from sharding.guard import guarded
-from tests.sharding.deadly import grandchild, mapped, work
+from tests.sharding.deadly import busy, grandchild, mapped, work
 
 LIMIT = 0.3
 
@@ -42,6 +43,13 @@ def test_any_mixture_of_crashes(items):
 def test_waiting_is_no_work():
     """The limit is CPU time: a process that gets none, on a busy machine, is not slow."""
     assert guarded(work, ["sleep"], time_limit_s=LIMIT) == (["sleep"], {})
+
+
+def test_warming_up_has_no_limit():
+    """A minute of compiling in a new child is no molecule's fault."""
+    guard.close()
+    assert guarded(busy, [0.0], time_limit_s=0.2, warm_up=[1.0]) == ([0.0], {})
+    assert guarded(busy, [1.0, 0.0], time_limit_s=0.2, warm_up=[0.5]) == ([0.0], {0: "timeout"})
 
 
 def test_a_child_allocates_with_the_allocator_that_was_found(monkeypatch):
