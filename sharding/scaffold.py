@@ -147,7 +147,8 @@ def _rings_clause(systems: list[_Name], links: list[tuple[str, list[str]]], seed
     parts = [counted(n, pattern + one, pattern + many) for (one, many, pattern), n in kinds]
     if len(parts) > NAMED_PARTS:
         parts = [*parts[:NAMED_PARTS], "further ring systems"]
-    return f"{OPENINGS[seed % 4]} {listed(parts)}; {_links_clause(links)}"
+    clause = f"{OPENINGS[seed % 4]} {listed(parts)}"
+    return f"{clause}; {_links_clause(links)}" if links else clause  # none between components
 
 
 def _links_clause(links: list[tuple[str, list[str]]]) -> str:

@@ -187,7 +187,7 @@ def expected(molecule):
         links = links_of(molecule, systems, [name[3] for name in names])
         if links.total() == 1:
             clauses.append(f"joined by {next(iter(links))[0]}")
-        else:
+        elif links:
             told = sorted((f"{listed(ends)} by {what}", n) for (what, ends), n in links.items())
             told = [part if n == 1 else f"{in_words(n)} times {part}" for part, n in told]
             more = " and others" if len(told) > NAMED_PARTS else ""
