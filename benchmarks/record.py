@@ -120,11 +120,6 @@ def table(times: Times) -> str:
     yardstick = median["Crippen log P alone (yardstick)"]
     bare = median["parse"] + median["canonical SMILES"]
     rival = median["graph, PyTorch Geometric (rival)"]
-    rival = (
-        [f"* graph: PyTorch Geometric / binary form = {pyg / median['graph, binary form']:.1f}"]
-        if pyg
-        else []
-    )
     lines = [
         "| step | median us/molecule | quietest tenth | x Crippen |",
         "|---|---:|---:|---:|",

@@ -31,7 +31,7 @@ from sharding.structure import (
 
 Floats = NDArray[np.float64]
 MOST = 1 << 17
-"""Entries of the table before it is emptied. ZINC's 250,000 molecules fill a fifth of it."""
+"""Entries of the table before it is emptied. 50,000 molecules of ZINC fill a seventeenth of it."""
 
 
 class _Known:
