@@ -90,8 +90,8 @@ def table(runs: list[Run]) -> str:
         [
             *lines,
             "",
-            f"* {manifest['n_in']:,} rows in, {manifest['n_ok']:,} kept; {size / manifest['n_ok']:.1f} bytes a molecule "
-            f"in {manifest['blocks']['count']} blocks; shards of all runs {'equal' if same else 'DIFFERENT'}",
+            f"* {manifest['n_in']:,} rows in, {manifest['n_ok']:,} kept; {size / manifest['n_ok']:.1f} bytes a "
+            f"molecule in {manifest['blocks']['count']} blocks; shards of all runs {'equal' if same else 'DIFFERENT'}",
         ]
     )
 

@@ -7,6 +7,8 @@ of them, and a ratio is between medians over the chunks of one run. CPU time, no
 lengthens it through the shared caches and cores only. `whole record` is `featurize_strings` and
 `block.encode` as the shards call them, timed by itself and not the sum of the steps above.
 
+The process starts again with the allocator that a job's children get (LD_PRELOAD set, even to nothing, stays).
+
 The tables that the fast forms keep fill during one untimed pass over the same molecules (`--cold` leaves it
 out): a shard holds a hundred times as many molecules as it takes to fill them.
 """
@@ -16,6 +18,7 @@ import gzip
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,12 +31,13 @@ from torch_geometric.utils import from_rdmol
 from benchmarks.circumstances import circumstances
 from sharding import block
 from sharding.binary import decoded, read, reader
+from sharding.child import environment
 from sharding.config import RecordConfig
-from sharding.describe import describe_all
 from sharding.featurize import featurize_strings
 from sharding.graph import atom_columns, atom_keys, bond_columns, bond_ends, bond_keys
 from sharding.molecule import canonicalise, parse
 from sharding.structure import Structures
+from sharding.text.describe import describe_all
 from sharding.tokens import Tokenizers
 
 RESULTS = Path(__file__).parent / "results" / "record.md"
@@ -167,7 +171,8 @@ def heading(smiles: list[str]) -> str:
     return circumstances(
         "record",
         f"{os.cpu_count()} cores, one used; load at the end {os.getloadavg()[0]:.1f}",
-        f"RDKit {rdBase.rdkitVersion}, Python {platform.python_version()}",
+        f"RDKit {rdBase.rdkitVersion}, Python {platform.python_version()}, allocator: "
+        f"{Path(os.environ['LD_PRELOAD']).name or 'the C library'}",
         f"{len(smiles):,} molecules; reader: {reader().name}, {reader().reason}; {declined} declined",
     )
 
@@ -186,6 +191,8 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help=f"append the result to {RESULTS.name}")
     args = parser.parse_args()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # one core
+    if "LD_PRELOAD" not in os.environ:
+        os.execve(sys.executable, [sys.executable, "-m", "benchmarks.record", *sys.argv[1:]], environment())
     every = rows(args.input, max(args.rows, args.texts))
     smiles = every[: args.rows]
     with rdBase.BlockLogs():

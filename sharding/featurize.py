@@ -18,11 +18,11 @@ from rdkit import rdBase
 from sharding.binary import read
 from sharding.columns import Molecules
 from sharding.config import RecordConfig
-from sharding.describe import describe_all
 from sharding.fingerprint import fingerprints
 from sharding.graph import atom_columns, bond_columns, bond_ends
 from sharding.molecule import Rejected, canonicalise, parse
 from sharding.structure import Structures
+from sharding.text.describe import describe_all
 from sharding.tokens import Tokenizers
 
 AT_A_TIME = 512

@@ -24,7 +24,7 @@ from sharding.tokens import Tokenizers
 def shard(config: ShardConfig) -> dict[str, Any]:
     """Run the job to its end, or the rest of it, and return the manifest."""
     if config.record.text is Text.llm:
-        from sharding.language_model import check
+        from sharding.text.language_model import check
 
         check(config.record.language_model)
     plan = plan_of(config)

@@ -158,7 +158,7 @@ def _settings(config: ShardConfig) -> dict[str, Any]:
         "versions": {"schema": SCHEMA_VERSION, "rdkit": version("rdkit")},
     }
     if config.record.text is Text.llm:
-        from sharding.language_model import identity
+        from sharding.text.language_model import identity
 
         settings["language_model"] = identity(config.record.language_model)
     return settings

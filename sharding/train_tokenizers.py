@@ -10,11 +10,11 @@ from pathlib import Path
 from rdkit import Chem, rdBase
 
 from sharding.config import RecordConfig, TokenizerConfig
-from sharding.describe import describe
 from sharding.errors import UserError
 from sharding.molecule import Rejected, parse
 from sharding.progress import ProgressLine
 from sharding.sources import Columns, find, read, survey
+from sharding.text.describe import describe
 from sharding.tokens import Tokenizers, train_smiles, train_text
 
 

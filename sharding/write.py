@@ -33,7 +33,7 @@ from sharding.task import Stats, Task
 from sharding.tokens import Tokenizers, Where, opened
 
 if TYPE_CHECKING:  # imported when a text is asked for
-    from sharding.language_model import TextWriter
+    from sharding.text.language_model import TextWriter
 
 
 class Row(NamedTuple):
@@ -176,7 +176,7 @@ _writers: dict[str, "TextWriter"] = {}
 
 
 def _writer(plan: Plan, root: Path) -> "TextWriter":
-    from sharding.language_model import TextWriter
+    from sharding.text.language_model import TextWriter
 
     config = plan.record.language_model
     folder = Path(config.cache) if config.cache else root / "text_cache"

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rdkit import Chem, RDLogger
 from rdkit.Chem import rdMolDescriptors
 
-from sharding.chemistry_names import (
+from sharding.text.chemistry_names import (
     FLEXIBILITY_BANDS,
     FUNCTIONAL_GROUPS,
     LIPOPHILICITY_BANDS,
@@ -28,7 +28,7 @@ from sharding.chemistry_names import (
     element,
     in_words,
 )
-from sharding.describe import Description, describe
+from sharding.text.describe import Description, describe
 
 DATA = Path(__file__).parents[1] / "data"
 NUMBERS = {in_words(number): number for number in range(1000)}
@@ -270,7 +270,7 @@ def test_text_does_not_depend_on_the_process():
     """Another hash seed orders every set and dictionary of strings otherwise."""
     sample = [smiles for _, smiles, _ in real_molecules()[::25]]
     program = (
-        "import sys; from rdkit import Chem; from sharding.describe import describe\n"
+        "import sys; from rdkit import Chem; from sharding.text.describe import describe\n"
         "for line in sys.stdin.read().split(): print(describe(Chem.MolFromSmiles(line), line).text)"
     )
     outputs = {

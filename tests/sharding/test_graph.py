@@ -8,7 +8,7 @@ import pytest
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdMolDescriptors
 
-from sharding import binary, surroundings
+from sharding import binary
 from sharding.graph import (
     ATOM_COLUMNS,
     ATOM_INPUTS,
@@ -22,7 +22,8 @@ from sharding.graph import (
     unknown_columns,
 )
 from sharding.structure import read_with_getters
-from sharding.surroundings import sum_up
+from sharding.text import surroundings
+from sharding.text.surroundings import sum_up
 
 
 def _meaning(columns, key):

@@ -21,13 +21,13 @@ from hypothesis import strategies as st
 from rdkit import Chem
 
 from sharding.config import LanguageModelConfig
-from sharding.describe import Description, describe
 from sharding.errors import UserError
-from sharding.language_model import TextWriter, check, identity
-from sharding.language_model import endpoint as endpoint_module
-from sharding.language_model.cache import TextCache
-from sharding.language_model.prompt import Refused, conversation, extract
-from sharding.validate import FIELDS
+from sharding.text.describe import Description, describe
+from sharding.text.language_model import TextWriter, check, identity
+from sharding.text.language_model import endpoint as endpoint_module
+from sharding.text.language_model.cache import TextCache
+from sharding.text.language_model.prompt import Refused, conversation, extract
+from sharding.text.validate import FIELDS
 
 ROOT = Path(__file__).parents[2]
 MOLECULES = ["CCO", "CCOC(=O)c1ccc(NC(=O)c2ccncc2)cc1", "CC(=O)Nc1ccc(O)cc1", "c1ccc2[nH]ccc2c1", "C1CCNCC1"]
@@ -540,8 +540,8 @@ import json, sys
 from pathlib import Path
 from rdkit import Chem
 from sharding.config import LanguageModelConfig
-from sharding.language_model import TextWriter
-from sharding.language_model import endpoint
+from sharding.text.language_model import TextWriter
+from sharding.text.language_model import endpoint
 endpoint.PAUSE_S = 0.01
 url, folder, *smiles = sys.argv[1:]
 config = LanguageModelConfig(model="tiny-mistral", endpoint=url, batch=4, retries=1, timeout_s=5.0)
@@ -705,8 +705,8 @@ def test_a_random_model_writes_no_json_and_the_describer_stands_in(folder, tmp_p
 
 
 def answers(config: LanguageModelConfig, smiles: list[str], attempt: int = 0) -> list[str]:
-    from sharding.language_model.answers import Question
-    from sharding.language_model.local import LocalModel
+    from sharding.text.language_model.answers import Question
+    from sharding.text.language_model.local import LocalModel
 
     questions = [Question(str(n), conversation(line, text_of(line))) for n, line in enumerate(smiles)]
     found = {question.key: answer for question, answer in LocalModel(config).answers(questions, attempt)}
@@ -728,8 +728,8 @@ def test_sampling_repeats_itself_and_attempts_differ(folder):
 
 
 def test_the_chat_template_is_used_where_there_is_one(folder, tmp_path):
-    from sharding.language_model.answers import Question
-    from sharding.language_model.local import _prompt, _tokenizer
+    from sharding.text.language_model.answers import Question
+    from sharding.text.language_model.local import _prompt, _tokenizer
 
     question = Question("0", conversation("CCO", "An alcohol."))
     tokenizer = _tokenizer(str(folder))
@@ -798,7 +798,7 @@ def test_a_folder_that_is_none_stops_at_the_start(tmp_path):
 
 def test_nothing_heavy_is_imported_for_the_module():
     program = (
-        "import sys, sharding.language_model, sharding.validate;"
+        "import sys, sharding.text.language_model, sharding.text.validate;"
         "print([name for name in ('torch', 'transformers', 'httpx') if name in sys.modules])"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

@@ -11,7 +11,7 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdMolDescriptors
 
 from sharding.binary import read
-from sharding.chemistry_names import (
+from sharding.text.chemistry_names import (
     FUNCTIONAL_GROUPS,
     LINKERS,
     counted,
@@ -20,9 +20,9 @@ from sharding.chemistry_names import (
     listed,
     name_ring_system,
 )
-from sharding.describe import describe
-from sharding.patterns import count_groups
-from sharding.scaffold import BENZENE_PATTERNS, NAMED_PARTS
+from sharding.text.describe import describe
+from sharding.text.patterns import count_groups
+from sharding.text.scaffold import BENZENE_PATTERNS, NAMED_PARTS
 from tests.sharding.test_describe import NASTY
 
 OPENING = re.compile(r"^(The scaffold holds|Its ring systems are|The core is built from|It contains) ")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from sharding.describe import describe
 from sharding.errors import UserError
 from sharding.molecule import parse
+from sharding.text.describe import describe
 from sharding.tokens import DEFAULT, END, SMILES_SYMBOL, START, TokenizerFolder, Tokenizers
 
 

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rdkit import Chem, RDLogger
 
-from sharding.chemistry_names import FUNCTIONAL_GROUPS, RING_SYSTEMS
-from sharding.claims import read_claims
-from sharding.describe import describe
-from sharding.evidence import Evidence, Kind, Name, names
-from sharding.validate import FIELDS, MAX_CHARACTERS, invented_numbers, validate
+from sharding.text.chemistry_names import FUNCTIONAL_GROUPS, RING_SYSTEMS
+from sharding.text.claims import read_claims
+from sharding.text.describe import describe
+from sharding.text.evidence import Evidence, Kind, Name, names
+from sharding.text.validate import FIELDS, MAX_CHARACTERS, invented_numbers, validate
 
 DATA = Path(__file__).parents[1] / "data"
 MESSY = [

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
 
-from sharding.chemistry_names import in_words
-from sharding.evidence import Evidence, Kind, Name, names
+from sharding.text.chemistry_names import in_words
+from sharding.text.evidence import Evidence, Kind, Name, names
 
 
 class Claim(NamedTuple):

@@ -15,8 +15,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from sharding.links import find_links
 from sharding.structure import Graphs, Structures
+from sharding.text.links import find_links
 
 
 class Rings(NamedTuple):

@@ -23,8 +23,8 @@ import httpx
 
 from sharding.config import LanguageModelConfig
 from sharding.errors import UserError, did_you_mean
-from sharding.language_model.answers import Answer, Failure, Question, temperature
-from sharding.language_model.prompt import SCHEMA
+from sharding.text.language_model.answers import Answer, Failure, Question, temperature
+from sharding.text.language_model.prompt import SCHEMA
 
 MAX_BYTES = 1 << 20
 PAUSE_S = 1.0

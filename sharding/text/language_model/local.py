@@ -18,7 +18,7 @@ from typing import Any
 
 from sharding.config import LanguageModelConfig
 from sharding.errors import UserError
-from sharding.language_model.answers import Answer, Failure, Question, temperature
+from sharding.text.language_model.answers import Answer, Failure, Question, temperature
 
 SAMPLES, SAMPLE_BYTES = 64, 1 << 16
 TOO_LONG = Failure("prompt_too_long", final=True)

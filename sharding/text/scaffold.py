@@ -14,11 +14,19 @@ from typing import NamedTuple
 
 from rdkit.Chem import rdMolDescriptors
 
-from sharding.chemistry_names import LINKERS, counted, element, in_words, listed, name_ring_system, symbol_of
-from sharding.links import BRANCHED, CHAIN, DIRECT, SPIRO
-from sharding.rings import find_rings
-from sharding.skeleton import Skeletons, find_skeletons
 from sharding.structure import Structures
+from sharding.text.chemistry_names import (
+    LINKERS,
+    counted,
+    element,
+    in_words,
+    listed,
+    name_ring_system,
+    symbol_of,
+)
+from sharding.text.links import BRANCHED, CHAIN, DIRECT, SPIRO
+from sharding.text.rings import find_rings
+from sharding.text.skeleton import Skeletons, find_skeletons
 
 NAMED_PARTS = 6  # a list of ring systems or links longer than this is summed up
 DOUBLY_BONDED = {8: "O", 16: "S"}

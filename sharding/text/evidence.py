@@ -18,7 +18,7 @@ from functools import cache
 from rdkit import Chem
 from rdkit.Chem import rdMolDescriptors
 
-from sharding.chemistry_names import FUNCTIONAL_GROUPS, RING_SYSTEMS, FunctionalGroup, element
+from sharding.text.chemistry_names import FUNCTIONAL_GROUPS, RING_SYSTEMS, FunctionalGroup, element
 
 MATCHES = 1 << 20
 """RDKit stops at 1,000 matches by default, and then undercounts."""

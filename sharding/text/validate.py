@@ -17,9 +17,9 @@ from collections.abc import Mapping
 
 from rdkit import Chem
 
-from sharding.claims import Problem, check_claims
-from sharding.describe import Description
-from sharding.evidence import Evidence
+from sharding.text.claims import Problem, check_claims
+from sharding.text.describe import Description
+from sharding.text.evidence import Evidence
 
 VALIDATOR_VERSION = 1
 """Raised when a text could be judged otherwise than before: cached judgements are then made anew."""

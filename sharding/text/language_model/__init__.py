@@ -7,6 +7,6 @@
 Neither torch, transformers nor httpx is imported before a text is asked for.
 """
 
-from sharding.language_model.writer import TextWriter, check, identity
+from sharding.text.language_model.writer import TextWriter, check, identity
 
 __all__ = ["TextWriter", "check", "identity"]

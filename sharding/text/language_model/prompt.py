@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from sharding.validate import FIELDS
+from sharding.text.validate import FIELDS
 
 PROMPT_VERSION = 1
 """Raised with any change of the words below: answers to other words are other texts."""

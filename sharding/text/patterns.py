@@ -17,8 +17,8 @@ from numba import njit
 from numpy.typing import NDArray
 from rdkit import Chem
 
-from sharding.chemistry_names import FUNCTIONAL_GROUPS
 from sharding.structure import ATOM_BITS, BOND_BITS, Graphs, Ints, Structures
+from sharding.text.chemistry_names import FUNCTIONAL_GROUPS
 
 MOST = 8
 """Atoms that a pattern may have."""

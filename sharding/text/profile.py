@@ -14,7 +14,8 @@ from numba import njit
 from numpy.typing import NDArray
 from rdkit.Chem import rdMolDescriptors
 
-from sharding.chemistry_names import (
+from sharding.structure import CHARGE, HYDROGENS, Graphs, Ints, Structures
+from sharding.text.chemistry_names import (
     FLEXIBILITY_BANDS,
     LIPOPHILICITY_BANDS,
     POLARITY_BANDS,
@@ -24,8 +25,7 @@ from sharding.chemistry_names import (
     counted,
     in_words,
 )
-from sharding.structure import CHARGE, HYDROGENS, Graphs, Ints, Structures
-from sharding.surroundings import sum_up
+from sharding.text.surroundings import sum_up
 
 
 def bands(values: NDArray[np.generic], table: Bands) -> list[str]:

@@ -12,9 +12,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from sharding.chemistry_names import FUNCTIONAL_GROUPS, counted, element, listed
-from sharding.patterns import count_groups
 from sharding.structure import Structures
+from sharding.text.chemistry_names import FUNCTIONAL_GROUPS, counted, element, listed
+from sharding.text.patterns import count_groups
 
 TOLD_BY_GROUPS = np.zeros(256, np.bool_)
 TOLD_BY_GROUPS[[1, 6, 7, 8, 9, 16, 17, 35, 53]] = True

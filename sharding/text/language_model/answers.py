@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from sharding.config import LanguageModelConfig
-from sharding.language_model.prompt import Conversation
+from sharding.text.language_model.prompt import Conversation
 
 HOTTER = 0.4
 HOTTEST = 1.2

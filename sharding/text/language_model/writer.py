@@ -22,12 +22,12 @@ from urllib.parse import urlsplit
 from rdkit import Chem
 
 from sharding.config import LanguageModelConfig
-from sharding.describe import Description
 from sharding.errors import UserError
-from sharding.language_model.answers import Answer, Failure, Question
-from sharding.language_model.cache import TextCache
-from sharding.language_model.prompt import PROMPT_VERSION, Refused, conversation, extract
-from sharding.validate import FIELDS, VALIDATOR_VERSION, validate
+from sharding.text.describe import Description
+from sharding.text.language_model.answers import Answer, Failure, Question
+from sharding.text.language_model.cache import TextCache
+from sharding.text.language_model.prompt import PROMPT_VERSION, Refused, conversation, extract
+from sharding.text.validate import FIELDS, VALIDATOR_VERSION, validate
 
 
 class Backend(Protocol):
@@ -40,11 +40,11 @@ def check(config: LanguageModelConfig) -> None:
     """`UserError` for whatever would fail on every molecule; before any work, once a job."""
     _check_values(config)
     if config.endpoint:
-        from sharding.language_model.endpoint import check_endpoint
+        from sharding.text.language_model.endpoint import check_endpoint
 
         check_endpoint(config)
     else:
-        from sharding.language_model.local import check_folder
+        from sharding.text.language_model.local import check_folder
 
         check_folder(config)
 
@@ -76,7 +76,7 @@ def identity(config: LanguageModelConfig) -> dict[str, Any]:
     if config.endpoint:
         model = {"served_model": config.model}
     else:
-        from sharding.language_model.local import fingerprint
+        from sharding.text.language_model.local import fingerprint
 
         model = {"model": Path(config.model).resolve().name, "model_sha256": fingerprint(config.model)}
     return model | {
@@ -184,9 +184,9 @@ def _digest(text: str) -> str:
 
 def _backend(config: LanguageModelConfig) -> Backend:
     if config.endpoint:
-        from sharding.language_model.endpoint import Endpoint
+        from sharding.text.language_model.endpoint import Endpoint
 
         return Endpoint(config)
-    from sharding.language_model.local import LocalModel
+    from sharding.text.language_model.local import LocalModel
 
     return LocalModel(config)

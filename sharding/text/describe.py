@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from rdkit import Chem
 
 from sharding.binary import read
-from sharding.groups import groups_sentences
-from sharding.profile import profile_sentences
-from sharding.scaffold import scaffold_sentences
 from sharding.structure import Structures
+from sharding.text.groups import groups_sentences
+from sharding.text.profile import profile_sentences
+from sharding.text.scaffold import scaffold_sentences
 
 
 @dataclass(frozen=True, slots=True)
