@@ -11,6 +11,7 @@ for nothing else: no degrees, sizes of rings, recursion or chirality.
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -153,6 +154,7 @@ class _Queries:
         self._queries: list[Any] = []
         self._numbers: dict[str, int] = {}
         self._holds: dict[int, NDArray[np.uint8]] = {}
+        self._lock = Lock()
 
     def number(self, query: Any) -> int:
         """The number of this query; a new one if none says the same."""
@@ -167,14 +169,16 @@ class _Queries:
 
         RDKit is asked about the first of each kind that is new.
         """
-        if len(self._holds) > MOST:
-            self._holds.clear()
         distinct, first, kind_of = np.unique(kinds, return_index=True, return_inverse=True)
-        for kind, position in zip(distinct.tolist(), first.tolist(), strict=True):
-            if kind not in self._holds:
-                one = example(position)
-                self._holds[kind] = np.array([query.Match(one) for query in self._queries] + [True], np.uint8)
-        known = [self._holds[kind] for kind in distinct.tolist()]
+        with self._lock:  # one thread at a time: another might empty what this one reads
+            if len(self._holds) > MOST:
+                self._holds.clear()
+            for kind, position in zip(distinct.tolist(), first.tolist(), strict=True):
+                if kind not in self._holds:
+                    one = example(position)
+                    answers = [query.Match(one) for query in self._queries]
+                    self._holds[kind] = np.array([*answers, True], np.uint8)
+            known = [self._holds[kind] for kind in distinct.tolist()]
         return np.array(known, np.uint8).reshape(-1, len(self._queries) + 1)[kind_of]
 
 

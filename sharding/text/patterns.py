@@ -10,6 +10,7 @@ neighbour by neighbour, in ascending order, of mappings onto the same atoms the 
 
 from collections.abc import Callable
 from functools import cache
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -95,6 +96,8 @@ class _Kinds:
 
 
 _atoms, _bonds = _Kinds(), _Kinds()
+_lock = Lock()
+"""The kinds become more: one thread at a time may look at them."""
 
 
 def count_groups(structures: Structures) -> NDArray[np.int32]:
@@ -112,11 +115,14 @@ def count_groups(structures: Structures) -> NDArray[np.int32]:
         bond = structures.molecules[k].GetBondWithIdx(place - int(graphs.bond_start[k]))
         return [query.Match(bond) for query in bond_queries]
 
-    atom_kinds = _atoms.look_up(_atom_codes(graphs), ask_atom)
-    bond_kinds = _bonds.look_up(graphs.bonds | graphs.in_ring.astype(np.int64) << BOND_BITS, ask_bond)
+    bond_codes = graphs.bonds | graphs.in_ring.astype(np.int64) << BOND_BITS
+    with _lock:
+        atom_kinds = _atoms.look_up(_atom_codes(graphs), ask_atom)
+        bond_kinds = _bonds.look_up(bond_codes, ask_bond)
+        matches = _atoms.matches, _bonds.matches
     return _count(
         *(graphs.atom_start, graphs.around_start, graphs.around, bond_kinds[graphs.around_bonds]),
-        *(atom_kinds, _atoms.matches, _bonds.matches, patterns),
+        *(atom_kinds, *matches, patterns),
     )
 
 

@@ -13,6 +13,8 @@ Crippen's patterns for it reach one atom further; log P of molecules with hydrog
 oxygens that are odd in another way, is left to RDKit.
 """
 
+from threading import Lock
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -59,17 +61,21 @@ class _Known:
 
 
 _known = _Known()
+_lock = Lock()
+"""The table grows: one thread at a time may look at it."""
 
 
 def sum_up(structures: Structures) -> tuple[Floats, Floats]:
     """log P and polar surface of every molecule."""
     graphs = structures.graphs
     keys, left_to_rdkit = _keys(graphs)
-    places, found = _known.find(keys)
-    if not found.all():
-        _learn(structures, keys, found)
-        places, _ = _known.find(keys)
-    sums = _sums(graphs.atom_start, _known.contributions[places])
+    with _lock:
+        places, found = _known.find(keys)
+        if not found.all():
+            _learn(structures, keys, found)
+            places, _ = _known.find(keys)
+        contributions = _known.contributions[places]
+    sums = _sums(graphs.atom_start, contributions)
     log_p, polar_surface = sums[:, 0], sums[:, 1]
     for k in np.flatnonzero(left_to_rdkit).tolist():
         log_p[k] = rdMolDescriptors.CalcCrippenDescriptors(structures.molecules[k])[0]

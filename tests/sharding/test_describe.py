@@ -350,3 +350,18 @@ def test_texts_are_short_and_distinct():
     texts = [describe(parse(line), "one seed").text for line in zinc()[::4]]
     assert len(set(texts)) / len(texts) > 0.97
     assert 40 < sum(len(text.split()) for text in texts) / len(texts) < 65
+
+
+def test_threads_may_describe_at_once(zinc):
+    """The tables that fill as molecules come by are shared: a torn one would be wrong for ever."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from sharding.text import patterns, surroundings
+
+    surroundings._known.clear()
+    patterns._atoms.__init__()
+    patterns._bonds.__init__()
+    strings = zinc[1000:1400]
+    with ThreadPoolExecutor(8) as pool:
+        texts = list(pool.map(lambda smiles: said(smiles).text, strings))
+    assert texts == [said(smiles).text for smiles in strings]
