@@ -20,7 +20,9 @@ setup: $(STAMP) ## a virtual environment in .venv with everything, at the versio
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) $(INDEX) torch
-	$(PIP) --editable '.[dev,report]'
+	$(PIP) --no-deps --requirement constraints.txt   # complete and exact: nothing to resolve, which took minutes
+	$(PIP) --no-deps --editable .
+	$(BIN)/python -m pip check
 	@touch $@
 
 demo: setup ## SMILES to report on real molecules: runs/demo/report.html
