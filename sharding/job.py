@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sharding.adopt import adopt
 from sharding.config import ShardConfig, Text
 from sharding.errors import UserError
 from sharding.execute import execute
 from sharding.files import TEMPORARY, read_json
 from sharding.manifest import finalize, load_manifest, partitions, shards, sweep_work
 from sharding.molecule import REASONS
-from sharding.plan import Plan, adopt, make_plan
+from sharding.plan import Plan, make_plan
 from sharding.progress import ProgressLine
 from sharding.sources import Columns, Source, Survey, survey
 from sharding.task import Task, run_task

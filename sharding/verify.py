@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sharding import block
+from sharding.adopt import adopt
 from sharding.config import ShardConfig
 from sharding.errors import UserError
 from sharding.execute import execute
 from sharding.files import TEMPORARY, sha256
 from sharding.job import finish, plan_of
 from sharding.manifest import REJECTS, load_manifest, shards
-from sharding.plan import adopt, load_plan
+from sharding.plan import load_plan
 from sharding.progress import ProgressLine
 from sharding.read import DamagedShard, Shards
 from sharding.table import TABLE
