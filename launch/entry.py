@@ -20,7 +20,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
-from sharding.errors import UserError, did_you_mean
+from sharding.errors import UserError, did_you_mean, full_disk
 
 COMMANDS = {
     "shard": "SMILES -> shards of graphs, descriptions and tokens",
@@ -81,6 +81,11 @@ def doorway(
     except UserError as error:
         if _speaks():
             print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if not (told := full_disk(error)):
+            raise
+        print(f"error: {told}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; what is complete stays complete", file=sys.stderr)

@@ -4,6 +4,7 @@ A doorway prints a `UserError` without a traceback and leaves with exit code 2. 
 programming error and keeps its traceback.
 """
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -17,3 +18,20 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     spelled = {word.lower(): word for word in known}
     close = get_close_matches(name.lower(), list(spelled), n=1)
     return f" Did you mean '{spelled[close[0]]}'?" if close else ""
+
+
+FULL = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "read-only disk",
+}
+
+
+def full_disk(error: BaseException) -> UserError | None:
+    """What to tell the user when the disk takes nothing more; None for any other error."""
+    if not isinstance(error, OSError) or error.errno not in FULL:
+        return None
+    return UserError(
+        f"{FULL[error.errno]}: cannot write {error.filename or 'to it'}. Make room and run the same command again: "
+        "what is complete is kept."
+    )

@@ -8,7 +8,6 @@ the same command goes on from there. Tasks in flight are bounded, results are sm
 grow with the job.
 """
 
-import errno
 import multiprocessing.connection
 import os
 from collections import Counter, deque
@@ -18,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 from sharding.child import Child, Died
 from sharding.config import Executor, ShardConfig
-from sharding.errors import UserError
+from sharding.errors import UserError, full_disk
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -30,11 +29,6 @@ RAY_DEATHS = 3
 """How often Ray itself runs a task again whose worker or node died, before the driver hears of it."""
 TASKS_A_RAY_WORKER = 64
 """A worker that has done so many is replaced: what leaks in a library is given back."""
-HOPELESS = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EROFS: "read-only",
-}
 
 
 class SetAside(UserError):
@@ -78,11 +72,8 @@ def _stop_if_hopeless(error: Exception) -> None:
     cause = _cause(error)
     if isinstance(cause, UserError):
         raise cause
-    if isinstance(cause, OSError) and cause.errno in HOPELESS:
-        raise UserError(
-            f"{HOPELESS[cause.errno]}: cannot write {cause.filename or 'the shards'}. Make room and run the same "
-            "command again: what is complete is kept."
-        ) from cause
+    if told := full_disk(cause):
+        raise told from cause
 
 
 def _set_aside(aside: dict[Any, Exception], attempts: int) -> SetAside:

@@ -155,3 +155,44 @@ def test_a_killed_driver_leaves_no_worker_behind(calm, tmp_path):
     assert not alive
     assert _job(source, tmp_path / "out").wait() == 0
     assert _content(tmp_path / "out") == expected
+
+
+FULL_DISK = """
+set -e
+mount -t tmpfs -o size=6m tmpfs {disk}
+head -c {ballast} /dev/zero > {disk}/ballast
+set +e
+{command} > {log} 2>&1
+echo $? > {log}.first
+rm {disk}/ballast
+{command} >> {log} 2>&1
+echo $? > {log}.second
+cp -r {disk}/out {kept}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("free_kb", [20, 150, 500])
+def test_a_full_disk_is_one_line_and_nothing_is_lost(calm, tmp_path, free_kb):
+    """A real one: a small file system in a namespace of its own. With room made, the same command goes on."""
+    source, expected = calm
+    disk, log, kept = tmp_path / "disk", tmp_path / "log", tmp_path / "kept"
+    disk.mkdir()
+    command = f"{sys.executable} {ROOT / 'launch' / 'shard.py'} input={source} output={disk}/out"
+    ballast = 6 * 1024**2 - free_kb * 1024
+    script = FULL_DISK.format(disk=disk, log=log, kept=kept, command=command, ballast=ballast)
+    done = subprocess.run(
+        ["unshare", "--map-root-user", "--mount", "sh", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    if not Path(f"{log}.first").exists():
+        pytest.skip(f"no namespace with a small file system can be made here: {done.stderr.strip()}")
+    assert Path(f"{log}.first").read_text().strip() == "2"
+    said = [line for line in log.read_text().splitlines() if line.startswith("error: ")]
+    assert len(said) == 1
+    assert "the disk is full" in said[0]
+    assert Path(f"{log}.second").read_text().strip() == "0"
+    assert _content(kept) == expected
+    _balances(kept)
