@@ -66,7 +66,7 @@ def test_a_driver_killed_at_fifty_moments(calm, tmp_path):
         output = tmp_path / f"out{finished}"
         job = _job(source, output)
         try:
-            code = job.wait(timeout=moments.uniform(0.5, 8.0))
+            code = job.wait(timeout=moments.uniform(0.5, 6.0))
         except subprocess.TimeoutExpired:
             job.kill()
             job.wait()
@@ -142,6 +142,7 @@ def _is_at_work(process):
     return command[0].startswith(("ray::partition", "ray::featurize"))
 
 
+@pytest.mark.slow
 def test_a_killed_driver_leaves_no_worker_behind(calm, tmp_path):
     source, expected = calm
     job = _job(source, tmp_path / "out")

@@ -47,7 +47,13 @@ def _texts(config):
     return found
 
 
-@pytest.mark.parametrize("executor", list(Executor))
+@pytest.mark.parametrize(
+    "executor",
+    [
+        Executor.serial,
+        *(pytest.param(one, marks=pytest.mark.slow) for one in (Executor.processes, Executor.ray)),
+    ],
+)
 def test_the_shards_hold_the_models_texts(server, job, zinc, executor):
     config = job(configured(server), executor=executor)
     manifest = shard(config)
