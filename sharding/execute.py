@@ -231,6 +231,7 @@ def _start_ray(workers: int) -> None:
     options: dict[str, Any] = {"runtime_env": {"env_vars": {"PYTHONPATH": path}}, "logging_level": "error"}
     if "RAY_ADDRESS" not in os.environ:
         options |= {
+            "address": "local",  # not whatever cluster somebody left running on this machine
             "num_cpus": workers or cores(),
             "include_dashboard": False,
             "object_store_memory": 100 * 1024**2,  # tasks return small dictionaries: nothing lives there
