@@ -34,7 +34,10 @@ typedef struct {
 
 enum { NTXENT_PORTABLE = 0, NTXENT_HOPPER = 1 };
 
-/* Bytes of scratch that sums (pass 0) or pull (pass 1) needs on this path; on an unsupported problem or device an error. */
+enum { NTXENT_ROW_SUMS = 0, NTXENT_PULL = 1, NTXENT_BOTH_SUMS = 2 };
+
+/* Bytes of scratch that a pass needs on this path: sums without column_sums, pull, or sums with column_sums. An
+ * unsupported problem or device is an error. */
 int molparallax_ntxent_scratch(const NtxentProblem *problem, int path, int pass, size_t *bytes);
 
 /* column_sums null and rows == columns and own == 0 and k == m: only the upper triangle is computed. */
