@@ -9,6 +9,11 @@ lengthens it through the shared caches and cores only. `whole record` is `featur
 
 The process starts again with the allocator that a job's children get (LD_PRELOAD set, even to nothing, stays).
 
+chemprop is a rival where it can be imported, which needs none of its training code's dependencies installed:
+    pip install --target rivals --no-deps chemprop==2.2.1 lightning lightning-utilities pytorch-lightning \\
+        torchmetrics configargparse astartes tabulate multiprocess dill pandas pytz python-dateutil six tzdata
+    PYTHONPATH=rivals python -m benchmarks.record --write
+
 The tables that the fast forms keep fill during one untimed pass over the same molecules (`--cold` leaves it
 out): a shard holds a hundred times as many molecules as it takes to fill them.
 """
@@ -21,6 +26,9 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +84,8 @@ def steps(times: Times, smiles: list[str], tokenizers: Tokenizers) -> None:
 
     structures = timed(times, "graph, binary form", k, graph)
     timed(times, "Crippen log P alone (yardstick)", k, lambda: list(map(_crippen, molecules)))
-    timed(times, "graph, PyTorch Geometric (rival)", k, lambda: list(map(from_rdmol, molecules)))
+    for rival, featurizer in rivals().items():
+        timed(times, rival, k, lambda featurizer=featurizer: list(map(featurizer, molecules)))
     timed(times, "canonical + graph, parsed once", k, lambda: canonical_and_graph(smiles, again=False))
     timed(times, "canonical + graph, as a job", k, lambda: canonical_and_graph(smiles, again=True))
     texts = timed(
@@ -91,6 +100,17 @@ def steps(times: Times, smiles: list[str], tokenizers: Tokenizers) -> None:
     columns = made.molecules, made.smiles, made.texts
     timed(times, "block bytes", k, lambda: block.encode(*columns, tokenizers=tokenizers))
     timed(times, "whole record", k, lambda: whole(smiles, tokenizers))
+
+
+@cache
+def rivals() -> dict[str, Callable[[Chem.Mol], Any]]:
+    """Other libraries' ways from a parsed molecule to the features of its graph."""
+    found: dict[str, Callable[[Chem.Mol], Any]] = {"graph, PyTorch Geometric (rival)": from_rdmol}
+    if find_spec("chemprop"):
+        from chemprop.featurizers import SimpleMoleculeMolGraphFeaturizer
+
+        found[f"graph, chemprop {version('chemprop')} (rival)"] = SimpleMoleculeMolGraphFeaturizer()
+    return found
 
 
 def canonical_and_graph(smiles: list[str], *, again: bool) -> None:
@@ -130,7 +150,6 @@ def table(times: Times) -> str:
     median = {step: statistics.median(found) for step, found in times.items()}
     yardstick = median["Crippen log P alone (yardstick)"]
     bare = median["parse"] + median["canonical SMILES"]
-    rival = median["graph, PyTorch Geometric (rival)"]
     lines = [
         "| step | median us/molecule | quietest tenth | x Crippen |",
         "|---|---:|---:|---:|",
@@ -140,11 +159,15 @@ def table(times: Times) -> str:
         ),
         "",
         f"* graph: getters / binary form = {median['graph, getters'] / median['graph, binary form']:.1f}",
-        f"* graph: PyTorch Geometric / binary form = {rival / median['graph, binary form']:.1f}",
         *(
-            f"* canonical + graph, {way}: {1e6 / median[f'canonical + graph, {way}']:,.0f} molecules/s/core, "
-            f"{median[f'canonical + graph, {way}'] / bare:.2f} x RDKit's parse and canonical SMILES alone"
-            for way in ("parsed once", "as a job")
+            f"* {rival} / binary form = {median[rival] / median['graph, binary form']:.1f}"
+            for rival in rivals()
+        ),
+        *(
+            f"* {way}: {1e6 / median[way]:,.0f} molecules/s/core, {median[way] / bare:.2f} x the time "
+            "of RDKit's parse and canonical SMILES alone; "
+            + ", ".join(f"{median[rival] / median[way]:.1f} x as many as {rival}" for rival in rivals())
+            for way in ("canonical + graph, parsed once", "canonical + graph, as a job")
         ),
         f"* whole record: {1e6 / median['whole record']:,.0f} molecules/s/core at the median, "
         f"{1e6 / quiet(times['whole record']):,.0f} in the quietest tenth",

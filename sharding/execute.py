@@ -10,6 +10,7 @@ grow with the job.
 
 import multiprocessing.connection
 import os
+import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -27,6 +28,8 @@ IN_FLIGHT_PER_WORKER = 2
 """Tasks handed to Ray ahead of a worker's need: enough to keep it busy, few enough to bound the driver."""
 RAY_DEATHS = 3
 """How often Ray itself runs a task again whose worker or node died, before the driver hears of it."""
+OUTAGE_S = 60.0
+"""After so long without an answer Ray is asked whether it has anybody left to work."""
 TASKS_A_RAY_WORKER = 64
 """A worker that has done so many is replaced: what leaks in a library is given back."""
 
@@ -202,7 +205,11 @@ class _Ray:
         import ray
 
         found: list[Answer] = []
-        done, _ = ray.wait(list(self._flying), num_returns=1)
+        done: list[Any] = []
+        while not done:
+            done, _ = ray.wait(list(self._flying), num_returns=1, timeout=OUTAGE_S)
+            if not done and not ray.cluster_resources().get("CPU"):
+                print("no node of the Ray cluster has a CPU any more: waiting for one", file=sys.stderr)
         for reference in done:
             task = self._flying.pop(reference)
             try:
