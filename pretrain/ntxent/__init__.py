@@ -33,17 +33,19 @@ which are (2)-(4) in exact arithmetic, without the cancellation.
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from pretrain.ntxent.chunked import ntxent_chunked
+from pretrain.ntxent import tiles
+from pretrain.ntxent.closed_form import ntxent_closed_form
 from pretrain.ntxent.distributed import Negatives, ranks_sharing
 from pretrain.ntxent.reference import ntxent_reference
 
 __all__ = ["LOWEST_TEMPERATURE", "Implementation", "Negatives", "ntxent_loss"]
 
-Implementation = Literal["chunked", "reference"]
+Form = Literal["simclr", "clip"]
+Implementation = Literal["auto", "reference", "chunked", "cuda"]
 
 LOWEST_TEMPERATURE = 0.01
 """Below it float32 exponentials of ordinary negatives vanish under the shift of (2')."""
@@ -54,10 +56,11 @@ def ntxent_loss(
     second: Float[Tensor, "n d"],
     temperature: Float[Tensor, ""] | float,
     *,
-    implementation: Implementation = "chunked",
-    negatives: Negatives = "everyone",
+    ids: Int64[Tensor, " n"] | None = None,
     group: ProcessGroup | None = None,
-    chunk: int = 1024,
+    form: Form = "simclr",
+    implementation: Implementation = "auto",
+    negatives: Negatives = "everyone",
 ) -> Float[Tensor, ""]:
     """The mean of (3) over this rank's 2n views; row k of `first` and of `second` are one molecule.
 
@@ -73,8 +76,6 @@ def ntxent_loss(
     """
     _refuse_bad_views(first, second)
     _refuse_low_temperature(temperature)
-    if chunk < 1:
-        raise ValueError(f"chunk is the edge of a tile, at least 1; it is {chunk}")
     ranks = ranks_sharing(negatives, group)
     if len(first) * ranks.world == 1:
         raise ValueError("one molecule has no negatives: NT-Xent needs at least two in a batch")
@@ -85,13 +86,11 @@ def ntxent_loss(
             temperature = temperature.to(first)
         else:
             temperature = first.new_full((), temperature)
-        if implementation == "chunked":
-            return ntxent_chunked(first, second, temperature, ranks=ranks, chunk=chunk)
         if implementation == "reference":
-            if ranks.world > 1:
-                raise ValueError("the reference knows one process: use 'chunked' or negatives='this_rank'")
             return ntxent_reference(first, second, temperature)
-    raise ValueError(f"implementation is 'chunked' or 'reference', not {implementation!r}")
+        return ntxent_closed_form(
+            first, second, temperature, ids, ranks, clip=form == "clip", products=tiles, rounding=precision
+        )
 
 
 def _refuse_bad_views(first: Tensor, second: Tensor) -> None:
