@@ -11,7 +11,7 @@ from sharding.errors import UserError
 from sharding.job import shard, summary
 from sharding.read import Shards
 from sharding.verify import verify
-from tests.sharding.test_language_model import configured, expected, folder, local, says, server
+from tests.sharding.language_server import configured, expected, folder, local, says, server
 
 __all__ = ["folder", "server"]  # fixtures
 
