@@ -6,17 +6,19 @@ r ranks, any shape.
 Gathering the negatives of all workers is from Chen et al. 2020 (SimCLR), arXiv 2002.05709, section 2.2.
 There, as in most code, the gather is differentiated and its backward communicates again. Here it lies
 outside autograd: (4') of `pretrain.ntxent` needs only every rank's rows u and reciprocal sums 1/Z, so a
-rank that has both computes the exact gradient of its own rows alone.
+rank that has both computes the exact gradient of its own rows alone. Only the reference differentiates it.
 
-Every rank brings the same n; that is the caller's duty (drop the ragged last batch), since a check would
-cost one more collective in every step. With unequal sizes gloo ends the process; NCCL may hang.
+Every rank brings the same shape, which `pretrain.ntxent.agreement` has made sure of: with unequal ones
+gloo ends the process, and NCCL may hang.
 """
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import torch
 import torch.distributed as dist
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.distributed import ProcessGroup
 
 Negatives = Literal["everyone", "this_rank"]
@@ -44,7 +46,7 @@ def ranks_sharing(negatives: Negatives, group: ProcessGroup | None) -> Ranks:
     return Ranks(rank, dist.get_world_size(group), group)
 
 
-def gather(ours: Float[Tensor, "..."], ranks: Ranks) -> Float[Tensor, "r ..."]:
+def gather(ours: Shaped[Tensor, "..."], ranks: Ranks) -> Shaped[Tensor, "r ..."]:
     """`ours` of every rank, stacked. Not differentiable: for use where autograd is off."""
     if ranks.world == 1:
         return ours[None]
@@ -52,3 +54,25 @@ def gather(ours: Float[Tensor, "..."], ranks: Ranks) -> Float[Tensor, "r ..."]:
     # The list form: the single-tensor form was renamed between torch 2.11 and 2.13 and its old name warns.
     dist.all_gather(list(everyone.unbind()), ours.contiguous(), group=ranks.group)
     return everyone
+
+
+def gather_with_gradient(ours: Float[Tensor, "..."], ranks: Ranks) -> Float[Tensor, "r ..."]:
+    """`ours` of every rank, stacked; all ranks' gradients of it come back, summed, to the rank it is from."""
+    if ranks.world == 1:
+        return ours[None]
+    everyone: Tensor = _Gather.apply(ours, ranks)
+    return everyone
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, ours: Tensor, ranks: Ranks) -> Tensor:
+        ctx.ranks = ranks
+        return gather(ours, ranks)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
+        total = upstream.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total, group=ctx.ranks.group)
+        return total[ctx.ranks.rank], None

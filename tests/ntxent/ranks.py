@@ -1,5 +1,6 @@
-"""What one rank does in tests/ntxent/test_ranks.py, importable by the processes it starts."""
+"""What one rank does in the tests with processes, importable by those that it starts."""
 
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -7,12 +8,22 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed import ProcessGroup
 
-from pretrain.ntxent import Negatives, ntxent_loss
+from tests.ntxent.cases import FORMS, loss_of, tiles_of, views
 
-MOLECULES = 24  # divisible by 1, 2, 3 and 4 ranks; a tile of 5 is ragged in all of them
-CHUNK = 5
+MOLECULES = 24  # divisible by 1, 2, 3 and 4 ranks
+EDGE = 5  # of a tile; ragged in all of them
+
+IDS = torch.arange(MOLECULES)
+IDS[[0, 11, 13, 23]] = 99  # on both of 2 ranks and on three of 4
+IDS[[6, 7]] = 98  # within one rank
+
+CASES: list[dict[str, Any]] = [
+    {"form": form, "implementation": implementation, "ids": ids}
+    for form in FORMS
+    for implementation in ("chunked", "reference")
+    for ids in (None, IDS)
+]
 
 
 class Encoder(nn.Module):
@@ -24,40 +35,43 @@ class Encoder(nn.Module):
         self.layers = nn.Sequential(nn.Linear(6, 12), nn.Tanh(), nn.Linear(12, 7)).double()
         self.log_temperature = nn.Parameter(torch.tensor(-2.5, dtype=torch.float64))
 
-    def forward(
-        self, first: Tensor, second: Tensor, negatives: Negatives, group: ProcessGroup | None
-    ) -> Tensor:
-        first, second, temperature = self.layers(first), self.layers(second), self.log_temperature.exp()
-        return ntxent_loss(first, second, temperature, negatives=negatives, group=group, chunk=CHUNK)
+    def forward(self, first: Tensor, second: Tensor, **options: Any) -> Tensor:
+        temperature = self.log_temperature.exp()
+        return loss_of(self.layers(first), self.layers(second), temperature, edge=EDGE, **options)
 
 
 def molecules(count: int = MOLECULES) -> tuple[Tensor, Tensor]:
     """Two views of every molecule of the whole batch."""
-    generator = torch.Generator().manual_seed(4)
-    first = torch.randn(count, 6, dtype=torch.float64, generator=generator)
-    return first, first + 0.3 * torch.randn(first.shape, dtype=torch.float64, generator=generator)
+    return views(n=count, d=6, noise=0.3, seed=4)
 
 
-def step(
-    first: Tensor, second: Tensor, negatives: Negatives = "everyone", group: ProcessGroup | None = None
-) -> dict[str, Tensor]:
+def step(first: Tensor, second: Tensor, **options: Any) -> dict[str, Tensor]:
     """The loss and the gradient of every parameter, the temperature's included."""
     model = Encoder()
-    loss = model(first, second, negatives, group)
-    loss.backward()
+    loss = model(first, second, **options)
+    with tiles_of(EDGE):
+        loss.backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
     return {"loss": loss.detach(), **gradients}
 
 
-def step_on_my_share(rank: int, world: int) -> dict[str, Tensor]:
-    """One step on consecutive molecules, averaged over ranks as data parallelism does."""
+def averaged(outcome: dict[str, Tensor], group: dist.ProcessGroup | None = None) -> dict[str, Tensor]:
+    """The mean over ranks, as data parallelism takes it."""
+    for value in outcome.values():
+        dist.all_reduce(value, group=group)
+        value /= dist.get_world_size(group)
+    return outcome
+
+
+def steps_on_my_share(rank: int, world: int) -> list[dict[str, Tensor]]:
+    """One step on consecutive molecules, for each of the cases."""
     warnings.simplefilter("error")  # pytest's own filter does not reach this process
     share = slice(rank * MOLECULES // world, (rank + 1) * MOLECULES // world)
-    outcome = step(*(view[share] for view in molecules()))
-    for value in outcome.values():
-        dist.all_reduce(value)
-        value /= world
-    return outcome
+    mine = [view[share] for view in molecules()]
+    return [
+        averaged(step(*mine, **{**case, "ids": None if case["ids"] is None else case["ids"][share]}))
+        for case in CASES
+    ]
 
 
 def step_alone_on_uneven_share(rank: int, world: int) -> dict[str, Tensor]:
@@ -65,17 +79,19 @@ def step_alone_on_uneven_share(rank: int, world: int) -> dict[str, Tensor]:
     return step(*(view[: rank + 2] for view in molecules()), negatives="this_rank")
 
 
-def step_without_the_first(rank: int, world: int) -> dict[str, Tensor] | str:
-    """A group of all ranks but 0, which asks for their negatives too and is told that it may not."""
+def step_without_the_first(rank: int, world: int) -> tuple[dict[str, Tensor] | None, str]:
+    """A group of all ranks but 0, which asks for their negatives too; then the group's own rank 1 errs."""
     group = dist.new_group(list(range(1, world)))
     share = [view[rank * 4 : rank * 4 + 4] for view in molecules()]
     if rank == 0:
-        return refusal(lambda: step(*share, group=group))
-    outcome = step(*share, group=group)
-    for value in outcome.values():
-        dist.all_reduce(value, group=group)
-        value /= world - 1
-    return outcome
+        return None, refusal(lambda: step(*share, group=group))
+    outcome = averaged(step(*share, group=group), group)
+    return outcome, refusal(lambda: step(*share, group=group, form="moco" if rank == 2 else "clip"))
+
+
+def one_molecule_each(rank: int, world: int) -> dict[str, Tensor]:
+    """A batch of one has negatives once others bring theirs."""
+    return step(*(view[rank : rank + 1] for view in molecules()))
 
 
 def refusal(action: Callable[[], Any]) -> str:
@@ -87,14 +103,15 @@ def refusal(action: Callable[[], Any]) -> str:
     return "no refusal"
 
 
-def one_molecule_each(rank: int, world: int) -> dict[str, Tensor]:
-    """A batch of one has negatives once others bring theirs."""
-    return step(*(view[rank : rank + 1] for view in molecules()))
-
-
-def ask_for_the_reference(rank: int, world: int) -> str:
-    """What the dense form answers when it is asked for everyone's negatives."""
-    return refusal(lambda: ntxent_loss(*molecules(), 0.1, implementation="reference"))
+def answers_to(rank: int, world: int, faults: list[dict[str, Any]]) -> list[tuple[str, float]]:
+    """For each fault, which rank 1 commits: what this rank is told, and after how many seconds."""
+    proper = {"first": torch.ones(4, 3), "second": torch.ones(4, 3), "temperature": 0.1}
+    answers = []
+    for fault in faults:
+        start = time.monotonic()
+        message = refusal(lambda given=proper | (fault if rank == 1 else {}): loss_of(**given))
+        answers.append((message, time.monotonic() - start))
+    return answers
 
 
 def all_of(rank: int, world: int, *functions: Callable[[int, int], Any]) -> list[Any]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pretrain.ntxent import ntxent_loss
+from tests.ntxent.cases import FORMS, loss_of, tiles_of
 
 
 class LargestTensor(TorchDispatchMode):
@@ -21,11 +21,11 @@ class LargestTensor(TorchDispatchMode):
         return result
 
 
-def largest(n, d, **form):
+def largest(n, d, edge=512, **options):
     """Elements of the largest tensor in one forward and backward."""
     first, second = (torch.randn(n, d, requires_grad=True) for _ in range(2))
-    with LargestTensor() as seen:
-        ntxent_loss(first, second, 0.1, **form).backward()
+    with LargestTensor() as seen, tiles_of(edge):
+        loss_of(first, second, 0.1, edge=edge, **options).backward()
     return seen.elements
 
 
@@ -34,7 +34,10 @@ def test_the_meter_sees_what_the_definition_needs():
     assert largest(300, 4, implementation="reference") == 600**2
 
 
-@pytest.mark.parametrize(("n", "d", "chunk"), [(300, 4, 64), (1200, 4, 64), (300, 48, 32)])
-def test_no_tensor_grows_with_the_square_of_the_batch(n, d, chunk):
-    """The largest is two tiles, or the views themselves."""
-    assert largest(n, d, chunk=chunk) <= max(2 * chunk**2, 2 * n * d)
+@pytest.mark.parametrize("repeats", [False, True], ids=["all differ", "repeated ids"])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("n", "d", "edge"), [(200, 4, 64), (800, 4, 64), (200, 48, 32)])
+def test_no_tensor_grows_with_the_square_of_the_batch(n, d, edge, form, repeats):
+    """The largest is a tile, or the views themselves."""
+    ids = torch.arange(n) // 3 if repeats else None
+    assert largest(n, d, edge, form=form, ids=ids) <= max(edge**2, 2 * n * d)

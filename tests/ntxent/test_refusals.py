@@ -21,18 +21,59 @@ VIEW = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
         (VIEW[:, :0], VIEW[:, :0], "d = 0"),
         (VIEW[:1], VIEW[:1], "at least two"),
         (VIEW.long(), VIEW.long(), "floating point"),
+        (VIEW, VIEW.to("meta"), "one device; they are on cpu and meta"),
+        (VIEW.tolist(), VIEW, "tensors; they are list and Tensor"),
     ],
 )
 def test_views_without_a_loss(first, second, message):
     with pytest.raises(ValueError, match=message):
-        ntxent_loss(first, second, 0.1)
+        ntxent_loss(first, second, temperature=0.1)
 
 
 @pytest.mark.parametrize("temperature", [0.0099, 0.0, -1.0, math.nan])
-@pytest.mark.parametrize("as_tensor", [False, True])
-def test_low_temperatures(temperature, as_tensor):
+@pytest.mark.parametrize("kind", [float, torch.tensor])
+def test_low_temperatures(temperature, kind):
     with pytest.raises(ValueError, match=r"at least 0\.01"):
-        ntxent_loss(VIEW, VIEW, torch.tensor(temperature, requires_grad=True) if as_tensor else temperature)
+        ntxent_loss(VIEW, VIEW, temperature=kind(temperature))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_low_temperature_on_a_gpu_is_nan():
+    """Its value is not read, so the loss has to say it."""
+    low = torch.tensor(0.009, device="cuda", requires_grad=True)
+    loss = ntxent_loss(VIEW.cuda(), VIEW.cuda(), temperature=low)
+    loss.backward()
+    assert loss.isnan() and low.grad.isnan()
+
+
+@pytest.mark.parametrize(
+    ("temperature", "message"),
+    [
+        (torch.full((4,), 0.1), "one temperature"),
+        (torch.tensor(1), "floating point; it is torch.int64"),
+        (torch.tensor(0.1, device="meta"), "temperature is on meta, the views are on cpu"),
+        ("0.1", "a number or a tensor; it is a str"),
+    ],
+)
+def test_no_temperature(temperature, message):
+    with pytest.raises(ValueError, match=message):
+        ntxent_loss(VIEW, VIEW, temperature=temperature)
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (torch.arange(3), r"4 molecules; they are \(3,\) torch.int64"),
+        (torch.arange(4.0), r"int64.*\(4,\) torch.float32"),
+        (torch.arange(8).view(4, 2), r"\(4, 2\)"),
+        ([0, 1, 2, 3], "they are list"),
+        (torch.arange(4, device="meta"), "ids are on meta, the views are on cpu"),
+    ],
+)
+def test_bad_ids(ids, message):
+    with pytest.raises(ValueError, match=message):
+        ntxent_loss(VIEW, VIEW, temperature=0.1, ids=ids)
 
 
 @pytest.mark.parametrize(
@@ -41,12 +82,7 @@ def test_low_temperatures(temperature, as_tensor):
 )
 def test_the_bound_itself_survives_rounding(temperature):
     """A model clamps log(1/temperature) at log 100 in its own precision; that must not raise."""
-    assert ntxent_loss(VIEW, VIEW, temperature).isfinite()
-
-
-def test_a_temperature_for_each_row():
-    with pytest.raises(ValueError, match="one temperature"):
-        ntxent_loss(VIEW, VIEW, torch.full((4,), 0.1))
+    assert ntxent_loss(VIEW, VIEW, temperature=temperature).isfinite()
 
 
 @pytest.mark.parametrize(
@@ -54,19 +90,19 @@ def test_a_temperature_for_each_row():
     [
         ({"implementation": "dense"}, "'dense'"),
         ({"negatives": "nobody"}, "'nobody'"),
-        ({"chunk": 0}, "chunk"),
+        ({"form": "moco"}, "'moco'"),
     ],
 )
 def test_unknown_options(option, message):
     with pytest.raises(ValueError, match=message):
-        ntxent_loss(VIEW, VIEW, 0.1, **option)
+        ntxent_loss(VIEW, VIEW, temperature=0.1, **option)
 
 
 def test_second_derivatives_are_refused():
     """The handwritten gradient cannot be derived again; a penalty on it would silently do nothing."""
     view = VIEW.clone().requires_grad_()
     with pytest.raises(RuntimeError, match="second derivative"):
-        torch.autograd.grad(ntxent_loss(view, VIEW, 0.1), view, create_graph=True)
+        torch.autograd.grad(ntxent_loss(view, VIEW, temperature=0.1), view, create_graph=True)
 
 
 def test_torch_and_jaxtyping_are_enough():
