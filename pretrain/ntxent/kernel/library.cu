@@ -1,10 +1,6 @@
 // The functions of ntxent.h: what a problem must be, and which path computes it.
 #include "paths.h"
 
-#pragma weak hopper_scratch
-#pragma weak hopper_sums
-#pragma weak hopper_pull
-
 namespace {
 
 constexpr int64_t LARGEST = int64_t{1} << 25;  // rows or columns: places and blocks are counted in 32 bits
@@ -62,8 +58,10 @@ int molparallax_ntxent_path(void) {
     if (cudaGetDevice(&device)) return -1;
     if (cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device)) return -1;
     if (cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device)) return -1;
-    if (hopper_sums && major == 9 && minor == 0) return NTXENT_HOPPER;
+    if (major == 9 && minor == 0) return NTXENT_HOPPER;
     return major >= 8 ? NTXENT_PORTABLE : -1;
 }
 
 const char *molparallax_ntxent_error(int code) { return cudaGetErrorString(static_cast<cudaError_t>(code)); }
+
+const char *molparallax_ntxent_sources(void) { return NTXENT_SOURCES; }

@@ -19,6 +19,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default) /* all else in the library is hidden */
 
 typedef struct {
     const void *rows;          /* (m, d) bfloat16, unit vectors */
@@ -53,6 +54,11 @@ int molparallax_ntxent_path(void);
 
 /* The words for an error, for messages. */
 const char *molparallax_ntxent_error(int code);
+
+/* The fingerprint of the sources that this library was built from, as build.py computes it. */
+const char *molparallax_ntxent_sources(void);
+
+#pragma GCC visibility pop
 
 #ifdef __cplusplus
 }

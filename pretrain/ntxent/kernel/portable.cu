@@ -1,5 +1,6 @@
 // The portable path of paths.h: plans, launches and the ordered sums of partial results.
 #include "launch.cuh"
+#include "ordered_sum.cuh"
 #include "paths.h"
 #include "portable_pull.cuh"
 #include "portable_sums.cuh"
@@ -18,20 +19,6 @@ cudaError_t current_device(Device *device) {
     if (!error)
         error = cudaDeviceGetAttribute(&device->shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, ordinal);
     return error;
-}
-
-// sums (length) of partials (parts, length), in order
-__global__ void add_in_order(const float *partials, int parts, int64_t length, float *sums) {
-    const int64_t at = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-    if (at >= length) return;
-    float sum = 0;
-#pragma unroll 8
-    for (int part = 0; part < parts; ++part) sum += partials[part * length + at];
-    sums[at] = sum;
-}
-
-cudaError_t launch_add_in_order(const float *partials, int parts, int64_t length, float *sums, void *stream) {
-    return launch(add_in_order, pieces(length, 256), 256, 0, stream, partials, parts, length, sums);
 }
 
 template <int D>
