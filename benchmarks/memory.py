@@ -65,6 +65,7 @@ def table(given: list[str], counts: list[int]) -> str:
             plan = narrowed(make_plan(ShardConfig(input=given, output=folder)), count)
             write_json(Path(folder) / "plan.json", plain(plan))
             Tokenizers.load().save(Path(folder))
+            Task(folder, "partition", 0).scratch.mkdir()
             for kind in KINDS:
                 cells = measured(folder, kind)
                 rows = sum(piece.rows for piece in plan.partitions[0])

@@ -12,8 +12,8 @@ from sharding.adopt import adopt
 from sharding.config import ShardConfig, Text
 from sharding.errors import UserError
 from sharding.execute import execute
-from sharding.files import TEMPORARY, read_json
-from sharding.manifest import finalize, load_manifest, partitions, shards, sweep_work
+from sharding.files import read_json
+from sharding.manifest import finalize, load_manifest, partitions, shards, sweep_temporaries, sweep_work
 from sharding.molecule import REASONS
 from sharding.plan import Plan, make_plan
 from sharding.progress import ProgressLine
@@ -59,8 +59,8 @@ def _survey(what: tuple[Source, Columns]) -> Survey:
 
 def finish(plan: Plan, root: Path, config: ShardConfig) -> dict[str, Any]:
     """Do the tasks that are not done, then account for all."""
-    for orphan in root.glob(f"**/{TEMPORARY}*"):  # of a run that was killed while it wrote
-        orphan.unlink(missing_ok=True)
+    sweep_temporaries(root)
+    (root / "work").mkdir(parents=True, exist_ok=True)
     waiting = [task for task in shards(root, plan) if not _is_done(task)]
     first = partitions(root, plan)
     open_first = [task for task in first if not _is_done(task, needs_data=bool(waiting))]

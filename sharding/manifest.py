@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from sharding.errors import UserError
-from sharding.files import read_json, write_json, write_whole
+from sharding.files import TEMPORARY, read_json, write_json, write_whole
 from sharding.plan import Plan
 from sharding.table import write_table
 from sharding.task import Stats, Task
 
 REJECTS = "rejects.jsonl.gz"
+SWEEPS = 3
+"""How often the working files are removed: a worker of a driver that was killed may add one while we look."""
 
 
 class Unbalanced(Exception):
@@ -109,8 +111,17 @@ def load_manifest(root: Path) -> dict[str, Any]:
 
 def sweep_work(root: Path, *, keep_work: bool = False) -> None:
     """What only an unfinished job needs."""
-    if not keep_work:
-        shutil.rmtree(root / "work", ignore_errors=True)
+    if keep_work:
+        sweep_temporaries(root)
+    else:
+        for _ in range(SWEEPS):
+            shutil.rmtree(root / "work", ignore_errors=True)
+
+
+def sweep_temporaries(root: Path) -> None:
+    """What those left who were killed while they wrote."""
+    for orphan in root.glob(f"**/{TEMPORARY}*"):
+        orphan.unlink(missing_ok=True)
 
 
 def _join_rejects(root: Path, tasks: Iterable[Task]) -> None:

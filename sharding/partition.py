@@ -55,8 +55,8 @@ def partition(task: Task) -> Stats:
                 buckets.add(
                     key * plan.buckets >> 64, f"{plan.row_id(piece.file, row.line)}\t{canonical}\t{name}\n"
                 )
-    write_whole(task.data, buckets.write)
-    write_bytes(task.rejects, gzip.compress(b"".join(rejects), mtime=0))
+    write_whole(task.data, buckets.write, task.scratch)
+    write_bytes(task.rejects, gzip.compress(b"".join(rejects), mtime=0), task.scratch)
     stats = {
         "n_in": lines,
         "n_blank": sum(piece.rows for piece in plan.partitions[task.number]) - lines,
@@ -64,7 +64,7 @@ def partition(task: Task) -> Stats:
         "n_rejected": dict(sorted(reasons.items())),
         "bytes": task.data.stat().st_size,
     }
-    write_json(task.stats, stats)
+    write_json(task.stats, stats, task.scratch)
     return stats
 
 

@@ -37,6 +37,14 @@ class Task(NamedTuple):
         """What it makes: rows by bucket, or a shard."""
         return self.stem.with_suffix(".rows" if self.kind == "partition" else ".tar")
 
+    @property
+    def scratch(self) -> Path:
+        """Where its files lie until they are whole. It goes when the job ends, with what killed workers left there.
+
+        The driver makes it, so a worker that outlives its job, as Ray's may, finds it gone and can litter nowhere.
+        """
+        return Path(self.root) / "work"
+
     def done(self) -> Stats | None:
         """What the task did, if it was committed."""
         try:

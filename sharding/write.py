@@ -68,12 +68,12 @@ def write_shard(task: Task) -> Stats:
                 tar.write({"__key__": f"{task.stem.name}_b{len(blocks):04d}", **made.members})
                 blocks.append({"offset": start, "bytes": tar.tarstream.offset - start, "rows": made.rows})
 
-    write_whole(task.data, write)
+    write_whole(task.data, write, task.scratch)
     with task.data.open("rb") as stream:
         for entry in blocks:
             stream.seek(entry["offset"])
             entry["crc32"] = zlib.crc32(stream.read(entry["bytes"]))
-    write_bytes(task.rejects, gzip.compress(b"".join(account.rejects), mtime=0))
+    write_bytes(task.rejects, gzip.compress(b"".join(account.rejects), mtime=0), task.scratch)
     stats = {
         "n_ok": sum(entry["rows"] for entry in blocks),
         "n_duplicate": len(found) - len(unique),
@@ -82,7 +82,7 @@ def write_shard(task: Task) -> Stats:
         "sha256": sha256(task.data),
         "blocks": blocks,
     }
-    write_json(task.stats, stats)
+    write_json(task.stats, stats, task.scratch)
     return stats
 
 

@@ -6,7 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -16,6 +19,17 @@ from sharding.files import read_json, sha256
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 2500
 KILLS = 50
+KILLS_A_JOB = 12
+"""Then it may finish: on a slow machine none would, where each kill costs a worker's start."""
+
+
+class Calm(NamedTuple):
+    """A run that nobody disturbed."""
+
+    source: Path
+    content: dict[str, str]
+    seconds: float
+    """What it took here: moments are drawn within it, so that a slow machine makes progress too."""
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +38,10 @@ def calm(zinc, tmp_path_factory):
     folder = tmp_path_factory.mktemp("faults")
     rows = [*zinc[:SIZE], "C1CC", *zinc[:20], "", "[Na+].[Cl-] salt", "not a molecule"]
     (folder / "in.smi").write_text("\n".join(rows) + "\n")
-    assert _job(folder / "in.smi", folder / "calm").wait() == 0
-    return folder / "in.smi", _content(folder / "calm")
+    assert _job(folder / "in.smi", folder / "calm").wait() == 0  # in a new checkout this one compiles
+    begun = time.monotonic()
+    assert _job(folder / "in.smi", folder / "again").wait() == 0
+    return Calm(folder / "in.smi", _content(folder / "calm"), time.monotonic() - begun)
 
 
 def _job(source, output, **options):
@@ -56,40 +72,42 @@ def _balances(output):
     assert manifest["n_in"] == accounted
 
 
+def _ends_well(job, output, calm):
+    assert job.wait() == 0, Path(f"{output}.log").read_text()
+    assert _content(output) == calm.content
+    _balances(output)
+
+
 @pytest.mark.slow
 def test_a_driver_killed_at_fifty_moments(calm, tmp_path):
     """Each run gets a little further; from time to time everything starts again in a new folder."""
-    source, expected = calm
     moments = random.Random(0)
     kills = finished = 0
     while kills < KILLS:
         output = tmp_path / f"out{finished}"
-        job = _job(source, output)
+        job = _job(calm.source, output)
         try:
-            code = job.wait(timeout=moments.uniform(0.5, 6.0))
+            job.wait(timeout=moments.uniform(0.02, 0.8) * calm.seconds)
         except subprocess.TimeoutExpired:
             job.kill()
             job.wait()
             kills += 1
             continue
-        assert code == 0
-        assert _content(output) == expected
-        _balances(output)
+        _ends_well(job, output, calm)
         finished += 1
-    assert _job(source, output).wait() == 0
-    assert _content(output) == expected
+    _ends_well(_job(calm.source, output), output, calm)
 
 
 @pytest.mark.slow
 def test_workers_and_their_children_killed_at_fifty_moments(calm, tmp_path):
-    source, expected = calm
     moments = random.Random(1)
     kills = finished = 0
     while kills < KILLS:
         output = tmp_path / f"out{finished}"
-        job = _job(source, output)
-        while job.poll() is None:
-            time.sleep(moments.uniform(0.1, 0.6))
+        job = _job(calm.source, output)
+        spared = kills + KILLS_A_JOB
+        while job.poll() is None and kills < spared:
+            time.sleep(moments.uniform(0.02, 0.1) * calm.seconds)
             try:
                 below = psutil.Process(job.pid).children(recursive=True)
                 victim = moments.choice([one for one in below if "sharding.child" in one.cmdline()])
@@ -97,44 +115,53 @@ def test_workers_and_their_children_killed_at_fifty_moments(calm, tmp_path):
                 kills += 1
             except (psutil.Error, IndexError):  # not started yet, or just gone
                 continue
-        assert job.returncode == 0, Path(f"{output}.log").read_text()
-        assert _content(output) == expected
-        _balances(output)
+        _ends_well(job, output, calm)
         finished += 1
 
 
 @pytest.mark.slow
-def test_ray_workers_and_a_node_killed(calm, tmp_path):
-    """A head without CPUs and two nodes: workers are killed all the time, one node in the middle, for good."""
+def test_ray_workers_nodes_and_drivers_killed_at_fifty_moments(calm, tmp_path):
+    """A head without CPUs and two nodes. A node that was killed is replaced, a driver started again."""
     from ray.cluster_utils import Cluster
 
-    source, expected = calm
     small = {"object_store_memory": 80 * 1024**2}
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})
     nodes = [cluster.add_node(num_cpus=1, **small) for _ in range(2)]
     moments = random.Random(2)
-    kills = 0
+    kills, finished = Counter(), 0
     try:
-        output = tmp_path / "out"
         os.environ["RAY_ADDRESS"] = cluster.address
-        job = _job(source, output, executor="ray", workers=0)
-        begun = time.monotonic()
-        while job.poll() is None:
-            time.sleep(moments.uniform(0.2, 0.8))
-            workers = [one for one in psutil.process_iter(["cmdline"]) if _is_at_work(one)]
-            if workers and kills < 15:
-                moments.choice(workers).send_signal(signal.SIGKILL)
-                kills += 1
-            if nodes and time.monotonic() - begun > 9:
-                cluster.remove_node(nodes.pop(), allow_graceful=False)
-        assert job.returncode == 0
-        assert kills > 5
-        assert not nodes or len(nodes) == 1
-        assert _content(output) == expected
-        _balances(output)
+        while kills.total() < KILLS:
+            output = tmp_path / f"out{finished}"
+            job = _job(calm.source, output, executor="ray", workers=0)
+            spared = kills.total() + KILLS_A_JOB
+            while job.poll() is None and kills.total() < spared:
+                time.sleep(moments.uniform(0.02, 0.1) * calm.seconds)
+                workers = [one for one in psutil.process_iter(["cmdline"]) if _is_at_work(one)]
+                if not workers:
+                    continue
+                what = moments.choices(["worker", "node", "driver"], [7, 2, 1])[0]
+                kills[what] += 1
+                if what == "worker":
+                    _kill(moments.choice(workers))
+                elif what == "node":
+                    cluster.remove_node(nodes.pop(moments.randrange(2)), allow_graceful=False)
+                    nodes.append(cluster.add_node(num_cpus=1, **small))
+                else:
+                    job.kill()
+                    job.wait()
+                    job = _job(calm.source, output, executor="ray", workers=0)
+            _ends_well(job, output, calm)
+            finished += 1
+        assert min(kills[what] for what in ("worker", "node", "driver")) >= 3, kills
     finally:
         del os.environ["RAY_ADDRESS"]
         cluster.shutdown()
+
+
+def _kill(process):
+    with suppress(psutil.Error):  # just gone
+        process.send_signal(signal.SIGKILL)
 
 
 def _is_at_work(process):
@@ -144,18 +171,17 @@ def _is_at_work(process):
 
 @pytest.mark.slow
 def test_a_killed_driver_leaves_no_worker_behind(calm, tmp_path):
-    source, expected = calm
-    job = _job(source, tmp_path / "out")
+    job = _job(calm.source, tmp_path / "out")
     while not (children := psutil.Process(job.pid).children(recursive=True)):
         time.sleep(0.02)
     time.sleep(1.0)
     children = psutil.Process(job.pid).children(recursive=True)
     job.kill()
     job.wait()
-    _, alive = psutil.wait_procs(children, timeout=20)
-    assert not alive
-    assert _job(source, tmp_path / "out").wait() == 0
-    assert _content(tmp_path / "out") == expected
+    psutil.wait_procs(children, timeout=20)
+    # in a container whose first process buries nobody, the dead stay listed
+    assert not [one for one in children if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+    _ends_well(_job(calm.source, tmp_path / "out"), tmp_path / "out", calm)
 
 
 FULL_DISK = """
@@ -176,10 +202,9 @@ cp -r {disk}/out {kept}
 @pytest.mark.parametrize("free_kb", [20, 150, 500])
 def test_a_full_disk_is_one_line_and_nothing_is_lost(calm, tmp_path, free_kb):
     """A real one: a small file system in a namespace of its own. With room made, the same command goes on."""
-    source, expected = calm
     disk, log, kept = tmp_path / "disk", tmp_path / "log", tmp_path / "kept"
     disk.mkdir()
-    command = f"{sys.executable} {ROOT / 'launch' / 'shard.py'} input={source} output={disk}/out"
+    command = f"{sys.executable} {ROOT / 'launch' / 'shard.py'} input={calm.source} output={disk}/out"
     ballast = 6 * 1024**2 - free_kb * 1024
     script = FULL_DISK.format(disk=disk, log=log, kept=kept, command=command, ballast=ballast)
     done = subprocess.run(
@@ -195,5 +220,5 @@ def test_a_full_disk_is_one_line_and_nothing_is_lost(calm, tmp_path, free_kb):
     assert len(said) == 1
     assert "the disk is full" in said[0]
     assert Path(f"{log}.second").read_text().strip() == "0"
-    assert _content(kept) == expected
+    assert _content(kept) == calm.content
     _balances(kept)
