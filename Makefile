@@ -8,7 +8,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --co
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow lint format bench kernel clean
+.PHONY: help setup demo test slow lint format bench kernel gpu clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -47,10 +47,15 @@ format: setup ## let ruff mend what it can
 bench: setup ## the CPU benchmarks; results go to benchmarks/results
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.record --write
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.loader --write
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.ntxent --write
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.ntxent --device cpu --write
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.ntxent.numerics --write
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.training --write
 
 kernel: ## the CUDA kernel of NT-Xent with nvcc, for Ampere and later; else torch computes the loss
 	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m pretrain.ntxent.kernel.build
+
+gpu: ## all that needs a GPU, in eight minutes: kernel, tests, sanitizer, benchmarks; without make setup if need be
+	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m benchmarks.gpu
 
 clean: ## remove the environment and the caches, not the runs
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
