@@ -39,8 +39,6 @@ which are (2)-(4) in exact arithmetic, without the cancellation. A row without n
 equal, has x_i = -inf: it costs nothing and moves nothing.
 """
 
-import functools
-import logging
 from typing import Literal, get_args
 
 import torch
@@ -57,6 +55,7 @@ from pretrain.ntxent.arguments import (
     refuse_bad_temperature,
     refuse_bad_views,
 )
+from pretrain.ntxent.choice import Implementation, choose
 from pretrain.ntxent.closed_form import ntxent_closed_form
 from pretrain.ntxent.distributed import Negatives, ranks_sharing
 from pretrain.ntxent.reference import ntxent_reference
@@ -64,7 +63,6 @@ from pretrain.ntxent.reference import ntxent_reference
 __all__ = ["LOWEST_TEMPERATURE", "Form", "Implementation", "Negatives", "ntxent_loss"]
 
 Form = Literal["simclr", "clip"]
-Implementation = Literal["auto", "reference", "chunked", "cuda"]
 
 
 def ntxent_loss(
@@ -103,49 +101,19 @@ def ntxent_loss(
             raise ValueError(f"form is one of {get_args(Form)}, not {form!r}")
         (n, d), device = first.shape, first.device
         precision = torch.promote_types(torch.promote_types(first.dtype, second.dtype), torch.float32)
-        chosen = _choose(implementation, device, precision, d)
+        chosen = choose(implementation, device, precision, d)
         shared.update(n=n, d=d, form=form, ids=ids is not None, precision=precision, device=device.type)
         shared.update(implementation=chosen)
 
     with torch.autocast(device.type, enabled=False):
         temperature = torch.as_tensor(temperature, dtype=precision, device=device)
         temperature = temperature * torch.where(temperature >= BARELY_LOWER, 1.0, torch.nan)
+        rest = temperature, ids, ranks
         clip = form == "clip"
         if chosen == "reference":
-            return ntxent_reference(
-                first.to(precision), second.to(precision), temperature, ids, ranks, clip=clip
-            )
+            return ntxent_reference(first.to(precision), second.to(precision), *rest, clip=clip)
         if chosen == "chunked":
-            return ntxent_closed_form(
-                first, second, temperature, ids, ranks, clip=clip, products=tiles, rounding=precision
-            )
+            return ntxent_closed_form(first, second, *rest, clip=clip, products=tiles, rounding=precision)
         from pretrain.ntxent.kernel import ops
 
-        return ntxent_closed_form(
-            first, second, temperature, ids, ranks, clip=clip, products=ops, rounding=torch.bfloat16
-        )
-
-
-def _choose(
-    implementation: Implementation, device: torch.device, precision: torch.dtype, d: int
-) -> Implementation:
-    if implementation not in get_args(Implementation):
-        raise ValueError(f"implementation is one of {get_args(Implementation)}, not {implementation!r}")
-    if implementation in ("reference", "chunked"):
-        return implementation
-    if implementation == "auto" and (device.type != "cuda" or precision == torch.float64):
-        return "chunked"
-    from pretrain.ntxent.kernel.library import unavailable
-
-    reason = unavailable(device, precision, d)
-    if reason is None:
-        return "cuda"
-    if implementation == "cuda":
-        raise ValueError(f"implementation='cuda' cannot work here: {reason}")
-    _say_once(reason)
-    return "chunked"
-
-
-@functools.cache
-def _say_once(reason: str) -> None:
-    logging.getLogger(__name__).warning("NT-Xent without its CUDA kernel, in torch: %s", reason)
+        return ntxent_closed_form(first, second, *rest, clip=clip, products=ops, rounding=torch.bfloat16)

@@ -4,8 +4,8 @@
         ... raise ValueError(problem) ...
         shared.update(n=n, d=d)           # what must be the same on every rank
 
-On leaving the block every rank knows whether all passed it and share the same facts. If not, all raise one
-ValueError with one text, which names a rank that is to blame, counted within the group.
+On leaving the block every rank knows whether all passed it with the same facts. If not, all raise a ValueError
+with one text, which names a rank that is to blame, counted within the group.
 
 Two integers are reduced, on the CPU: the device is not waited for, and views that are not yet computed
 need not be. Texts are exchanged only when there is something to say.
@@ -14,6 +14,7 @@ need not be. Texts are exchanged only when there is something to say.
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -27,48 +28,60 @@ _REFUSED = -1
 
 @contextmanager
 def agreement(ranks: Ranks) -> Iterator[dict[str, object]]:
-    """Raise on every rank what one rank raises, and ValueError where the facts differ."""
+    """Raise on every rank what one rank raises, and where the facts differ."""
     shared: dict[str, object] = {}
-    problem = None
+    refusal: Exception | None = None
     try:
         yield shared
-    except ValueError as refused:
+    except (
+        ValueError,
+        RuntimeError,
+        OSError,
+    ) as raised:  # the latter two: a device or a library out of order
         if ranks.world == 1:
             raise
-        problem = str(refused)
+        refusal = raised
     if ranks.world > 1:
-        _compare(problem, shared, ranks)
+        problem = None if refusal is None else str(refusal)
+        if answers := _answers_unless_all_agree(_Answer(problem, shared), ranks):
+            raise ValueError(_verdict(answers)) from refusal
 
 
-def _compare(problem: str | None, shared: dict[str, object], ranks: Ranks) -> None:
+class _Answer(NamedTuple):
+    problem: str | None
+    shared: dict[str, object]
+
+    def number(self) -> int:
+        """Equal for equal facts, in every process, and never negative; or that this rank refuses."""
+        if self.problem is not None:
+            return _REFUSED
+        return int.from_bytes(hashlib.blake2b(repr(self.shared).encode(), digest_size=7).digest())
+
+
+def _answers_unless_all_agree(ours: _Answer, ranks: Ranks) -> list[_Answer]:
     group = _cpu_group(ranks)
-    mark = _REFUSED if problem is not None else _fingerprint(shared)
-    bounds = torch.tensor([mark, -mark])
-    dist.all_reduce(bounds, dist.ReduceOp.MAX, group=group)
-    highest, lowest = bounds[0].item(), -bounds[1].item()
+    number = ours.number()
+    extremes = torch.tensor([number, -number])
+    dist.all_reduce(extremes, dist.ReduceOp.MAX, group=group)
+    highest, lowest = extremes[0].item(), -extremes[1].item()
     if highest == lowest != _REFUSED:
-        return
-    everyone: list[tuple[str | None, dict[str, object]]] = [(None, {})] * ranks.world
-    dist.all_gather_object(everyone, (problem, shared), group=group)
-    raise ValueError(_verdict(everyone))
+        return []
+    answers = [ours] * ranks.world
+    dist.all_gather_object(answers, ours, group=group)
+    return answers
 
 
-def _fingerprint(shared: dict[str, object]) -> int:
-    """A number that is never negative, equal for equal facts and in every process."""
-    return int.from_bytes(hashlib.blake2b(repr(shared).encode(), digest_size=7).digest())
-
-
-def _verdict(everyone: list[tuple[str | None, dict[str, object]]]) -> str:
+def _verdict(answers: list[_Answer]) -> str:
     """The first problem, else the first difference."""
-    for rank, (problem, _) in enumerate(everyone):
-        if problem is not None:
-            return f"rank {rank}: {problem}"
-    (_, ours), *_ = everyone
+    for rank, answer in enumerate(answers):
+        if answer.problem is not None:
+            return f"rank {rank}: {answer.problem}"
+    ours = answers[0].shared
     return next(
-        f"all ranks need the same {name}: it is {ours[name]} on rank 0 and {theirs[name]} on rank {rank}"
-        for rank, (_, theirs) in enumerate(everyone)
+        f"all ranks need the same {name}: it is {ours[name]} on rank 0 and {answer.shared[name]} on rank {rank}"
+        for rank, answer in enumerate(answers)
         for name in ours
-        if theirs[name] != ours[name]
+        if answer.shared[name] != ours[name]
     )
 
 

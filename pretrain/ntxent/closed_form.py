@@ -16,7 +16,8 @@ For the kernel the unit rows are rounded to bfloat16, once, and everything that 
 loss of the rounded rows. All other arithmetic is in single or double precision.
 """
 
-from typing import Any, Protocol
+from types import ModuleType
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -24,13 +25,6 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from pretrain.ntxent.distributed import Ranks, gather
-
-
-class Products(Protocol):
-    """A module with the two products, of the signatures of `pretrain.ntxent.tiles`."""
-
-    negative_sums: Any
-    pull: Any
 
 
 def ntxent_closed_form(
@@ -41,7 +35,7 @@ def ntxent_closed_form(
     ranks: Ranks,
     *,
     clip: bool,
-    products: Products,
+    products: ModuleType,
     rounding: torch.dtype,
 ) -> Float[Tensor, ""]:
     """The mean of (3') over this rank's 2n views, in the temperature's dtype; `rounding` is the unit rows'."""
@@ -59,7 +53,7 @@ class _ClosedForm(torch.autograd.Function):
         ids: Tensor | None,
         ranks: Ranks,
         clip: bool,
-        products: Products,
+        products: ModuleType,
         rounding: torch.dtype,
     ) -> Tensor:
         n = len(first)
@@ -120,7 +114,7 @@ class _Meetings:
     """
 
     def __init__(
-        self, products: Products, gathered: list[Tensor], ids: Tensor | None, rank: int, n: int
+        self, products: ModuleType, gathered: list[Tensor], ids: Tensor | None, rank: int, n: int
     ) -> None:
         views = 2 // len(gathered)
         self._products, self._own, self._pair = products, rank * views * n, n if views == 2 else 0

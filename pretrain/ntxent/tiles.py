@@ -11,15 +11,15 @@ They are the sums over negatives in (2') and (4') of `pretrain.ntxent`: with e_i
 
 where e_ij counts as zero unless column j is a negative of row i. Row 0 is column `own`, or its positive is:
 
-    pair = n > 0   rows are the columns own ... own + 2n, and row i's positive is n rows further or back
+    pair = n > 0   row i is column own + i, of 2n, and its positive is n columns further or back
     pair = 0       column own + i is row i's positive; the rows themselves are no columns
     own = -1       all columns are others' views: neither row i nor its positive is among them
 
 Columns with the row's id are no negatives either; without ids every column has its own.
 
-Where the rows are columns, their square is symmetric: a tile above its diagonal serves its rows and,
-transposed, its columns. Sums run in a fixed order without atomics: equal input gives equal bits. The
-custom operators of `pretrain.ntxent.kernel` have these signatures too.
+Where the rows are a slice of the columns, the same memory, their square is symmetric: a tile above its
+diagonal serves its rows and, transposed, its columns. Sums run in a fixed order without atomics: equal input
+gives equal bits. The custom operators of `pretrain.ntxent.kernel` have these signatures too.
 """
 
 import math
@@ -45,10 +45,10 @@ def negative_sums(
     both: bool,
 ) -> tuple[Float[Tensor, " m"], Float[Tensor, " sums"]]:
     """Row sums, and column sums if `both` are asked for, else an empty tensor."""
-    problem = _Problem(rows.to(t.dtype), columns.to(t.dtype), t, row_ids, column_ids, own, pair)
+    tiles = _Tiles(rows, columns, t, row_ids, column_ids, own, pair)
     row_sums = t.new_zeros(len(rows))
     column_sums = t.new_zeros(len(columns) if both else 0)
-    for tile in _tiles(problem, symmetric=not both):
+    for tile in tiles.each(once=not both):
         row_sums[tile.rows] += tile.exponentials.sum(1)
         if both:
             column_sums[tile.columns] += tile.exponentials.sum(0)
@@ -69,31 +69,18 @@ def pull(
     column_weights: Float[Tensor, " k"],
 ) -> Float[Tensor, "m d"]:
     """What all negatives together do to each row."""
-    problem = _Problem(rows.to(t.dtype), columns.to(t.dtype), t, row_ids, column_ids, own, pair)
+    tiles = _Tiles(rows, columns, t, row_ids, column_ids, own, pair)
     out = t.new_zeros(rows.shape)
-    scratch = t.new_empty(_edge(problem) ** 2)
-    for tile in _tiles(problem, symmetric=True):
+    scratch = tiles.buffer()
+    for tile in tiles.each(once=True):
         weights = scratch[: tile.exponentials.numel()].view_as(tile.exponentials)
         torch.add(row_weights[tile.rows, None], column_weights[tile.columns], out=weights)
-        out[tile.rows].addmm_(weights.mul_(tile.exponentials), problem.columns[tile.columns])
+        out[tile.rows].addmm_(weights.mul_(tile.exponentials), tiles.columns[tile.columns])
         if tile.mirror:
             torch.add(column_weights[tile.mirror.columns, None], row_weights[tile.mirror.rows], out=weights)
-            out[tile.mirror.rows].addmm_(
-                weights.mul_(tile.exponentials).T, problem.columns[tile.mirror.columns]
-            )
+            weights.mul_(tile.exponentials)
+            out[tile.mirror.rows].addmm_(weights.T, tiles.columns[tile.mirror.columns])
     return out
-
-
-class _Problem(NamedTuple):
-    """The arguments that both products share."""
-
-    rows: Tensor
-    columns: Tensor
-    t: Tensor
-    row_ids: Tensor | None
-    column_ids: Tensor | None
-    own: int
-    pair: int
 
 
 class _Mirror(NamedTuple):
@@ -111,68 +98,100 @@ class _Tile(NamedTuple):
     """Where the transpose belongs too, if it is no tile of its own."""
 
 
-def _edge(problem: _Problem) -> int:
-    return min(EDGE[problem.t.device.type], max(len(problem.rows), len(problem.columns)))
+class _Tiles:
+    """e_ij a tile at a time, from the arguments that both products share."""
+
+    def __init__(
+        self,
+        rows: Tensor,
+        columns: Tensor,
+        t: Tensor,
+        row_ids: Tensor | None,
+        column_ids: Tensor | None,
+        own: int,
+        pair: int,
+    ) -> None:
+        self.rows, self.columns, self.t = rows.to(t.dtype), columns.to(t.dtype), t
+        self.own, self.pair = own, pair
+        self.end = (
+            own + len(rows) if own >= 0 else 0
+        )  # of the columns from `own` on where some pairs are masked
+        self.edge = min(EDGE[t.device.type], max(len(rows), len(columns)))
+        self.repeats = None
+        if row_ids is not None and column_ids is not None:
+            self.repeats = _Repeats(row_ids, column_ids, own, pair)
+        self.symmetric = pair > 0 and _is_slice(rows, columns, own) and _is_slice(row_ids, column_ids, own)
+
+    def buffer(self) -> Tensor:
+        """Room for one tile."""
+        return self.t.new_empty(self.edge**2)
+
+    def each(self, *, once: bool) -> Iterator[_Tile]:
+        """All tiles, in one buffer: each is gone when the next is asked for.
+
+        `once` leaves out those below the diagonal of a symmetric square, which are others' mirrors.
+        """
+        once = once and self.symmetric
+        # exp(x) = 2^(x log2 e), and the power of two is the cheaper function
+        rate, shift = self.t * math.log2(math.e), (self.t - 60).clamp_min(0) * math.log2(math.e)
+        buffer = self.buffer()
+        for i in _chunks(0, len(self.rows), self.edge):
+            scaled = self.rows[i] * rate
+            for j in self._column_chunks():
+                square = self.own <= j.start < self.end
+                mirrored = once and square and j.start - self.own != i.start
+                if mirrored and j.start - self.own < i.start:
+                    continue
+                tile = buffer[: len(scaled) * (j.stop - j.start)].view(len(scaled), -1)
+                torch.mm(scaled, self.columns[j].T, out=tile).sub_(shift).exp2_()
+                self._mask(tile, i, j, square)
+                yield _Tile(i, j, tile, self._mirror(i, j) if mirrored else None)
+
+    def _column_chunks(self) -> list[slice]:
+        """No chunk crosses an end of the columns where pairs are masked."""
+        spans = (0, self.own), (max(self.own, 0), self.end), (self.end, len(self.columns))
+        return [chunk for span in spans for chunk in _chunks(*span, self.edge)]
+
+    def _mask(self, tile: Tensor, i: slice, j: slice, square: bool) -> None:
+        if square:  # where j - i is one of these, column j is row i itself or its positive
+            for offset in {self.own, self.own + self.pair, self.own - self.pair}:
+                tile.diagonal(offset + i.start - j.start).zero_()
+        if self.repeats is not None:
+            self.repeats.mask(tile, i, j)
+
+    def _mirror(self, i: slice, j: slice) -> _Mirror:
+        own = self.own
+        return _Mirror(slice(j.start - own, j.stop - own), slice(i.start + own, i.stop + own))
 
 
-def _tiles(problem: _Problem, symmetric: bool) -> Iterator[_Tile]:
-    """Tiles of e_ij, all in one buffer: each is gone when the next is asked for."""
-    rows, columns, t, _, _, own, pair = problem
-    edge, m = _edge(problem), len(rows)
-    # exp(x) = 2^(x log2 e), and the power of two is the cheaper function
-    rate, shift = t * math.log2(math.e), (t - 60).clamp_min(0) * math.log2(math.e)
-    repeats = _Repeats(problem)
-    buffer = t.new_empty(edge**2)
-    end = own + m if own >= 0 else 0  # of the square, which begins at max(own, 0)
-    spans = [(0, own), (max(own, 0), end), (end, len(columns))]
-    for i in _chunks(0, m, edge):
-        scaled = rows[i] * rate
-        for j in (chunk for span in spans for chunk in _chunks(*span, edge)):
-            square = own <= j.start < end
-            mirrored = symmetric and square and pair > 0
-            if mirrored and j.start - own < i.start:
-                continue
-            tile = buffer[: len(scaled) * (j.stop - j.start)].view(len(scaled), -1)
-            torch.mm(scaled, columns[j].T, out=tile).sub_(shift).exp2_()
-            if square:  # where j - i is one of these, j is row i itself or its positive
-                for offset in {own, own + pair, own - pair}:
-                    tile.diagonal(offset + i.start - j.start).zero_()
-            repeats.mask(tile, i, j)
-            beyond = mirrored and j.start - own > i.start
-            mirror = _Mirror(_moved(j, -own), _moved(i, own)) if beyond else None
-            yield _Tile(i, j, tile, mirror)
+class _Repeats:
+    """Equal ids beyond a row itself and its positive: few, as a rule, so only they are compared."""
+
+    def __init__(self, row_ids: Tensor, column_ids: Tensor, own: int, pair: int) -> None:
+        self.row_ids, self.column_ids = row_ids, column_ids
+        ordered = column_ids.sort().values
+        count = torch.searchsorted(ordered, row_ids, right=True) - torch.searchsorted(ordered, row_ids)
+        if own >= 0:
+            square = column_ids[own : own + len(row_ids)]
+            for known in {0, pair}:
+                count -= (square.roll(known) == row_ids).long()
+        self.rows = count > 0
+        self.columns = torch.isin(column_ids, row_ids[self.rows])
+
+    def mask(self, tile: Tensor, i: slice, j: slice) -> None:
+        """Zero the tile where the ids are equal."""
+        rows, columns = self.rows[i].nonzero(), self.columns[j].nonzero().T
+        if rows.numel() and columns.numel():
+            equal = self.row_ids[i][rows] == self.column_ids[j][columns]
+            tile[rows, columns] = tile[rows, columns].masked_fill_(equal, 0)
 
 
 def _chunks(start: int, stop: int, edge: int) -> list[slice]:
     return [slice(k, min(k + edge, stop)) for k in range(start, stop, edge)]
 
 
-def _moved(chunk: slice, by: int) -> slice:
-    return slice(chunk.start + by, chunk.stop + by)
-
-
-class _Repeats:
-    """Equal ids beyond a row itself and its positive: few, as a rule, so only they are compared."""
-
-    def __init__(self, problem: _Problem) -> None:
-        _, _, _, self.row_ids, self.column_ids, own, pair = problem
-        if self.row_ids is None or self.column_ids is None:
-            return
-        ordered = self.column_ids.sort().values
-        count = torch.searchsorted(ordered, self.row_ids, right=True)
-        count -= torch.searchsorted(ordered, self.row_ids)
-        if own >= 0:
-            at_home = self.column_ids[own : own + len(self.row_ids)]
-            for known in {0, pair}:
-                count -= (at_home.roll(known) == self.row_ids).long()
-        self.rows = count > 0
-        self.columns = torch.isin(self.column_ids, self.row_ids[self.rows])
-
-    def mask(self, tile: Tensor, i: slice, j: slice) -> None:
-        """Zero the tile where the ids are equal."""
-        if self.row_ids is None or self.column_ids is None:
-            return
-        rows, columns = self.rows[i].nonzero(), self.columns[j].nonzero().T
-        if rows.numel() and columns.numel():
-            equal = self.row_ids[i][rows] == self.column_ids[j][columns]
-            tile[rows, columns] = tile[rows, columns].masked_fill_(equal, 0)
+def _is_slice(part: Tensor | None, whole: Tensor | None, start: int) -> bool:
+    """Whether `part` is the memory of `whole` from `start` on; None is part of None."""
+    if part is None or whole is None:
+        return part is whole
+    return 0 <= start < len(whole) and part.data_ptr() == whole[start].data_ptr()

@@ -26,6 +26,23 @@ def views(n: int = 13, d: int = 8, noise: float = 0.5, seed: int = 0) -> tuple[T
     return first, first + noise * torch.randn(n, d, dtype=torch.float64, generator=generator)
 
 
+def clustered(n: int = 256, d: int = 64, noise: float = 0.25) -> tuple[Tensor, Tensor]:
+    """Late training: cosine of positives about 0.97, and hard negatives from shared cluster centres."""
+    generator = torch.Generator().manual_seed(7)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+    first = 0.7 * draw(n, d) + draw(16, d)[torch.randint(16, (n,), generator=generator)]
+    second = first + noise * first.std() * draw(n, d)
+    return first.float(), second.float()
+
+
+def relative_error(value: Tensor, exact: Tensor) -> float:
+    """In the Euclidean norm, over all entries."""
+    return ((value.double() - exact).norm() / exact.norm()).item()
+
+
 @contextmanager
 def tiles_of(edge: int) -> Iterator[None]:
     """Tiles on the CPU have this edge meanwhile, so that few views make many tiles."""

@@ -9,6 +9,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from pretrain.ntxent.agreement import agreement
+from pretrain.ntxent.distributed import Ranks
 from tests.ntxent.cases import FORMS, loss_of, tiles_of, views
 
 MOLECULES = 24  # divisible by 1, 2, 3 and 4 ranks
@@ -103,15 +105,28 @@ def refusal(action: Callable[[], Any]) -> str:
     return "no refusal"
 
 
-def answers_to(rank: int, world: int, faults: list[dict[str, Any]]) -> list[tuple[str, float]]:
-    """For each fault, which rank 1 commits: what this rank is told, and after how many seconds."""
+def answers_to_faults(
+    rank: int, world: int, faults: list[dict[str, Any]]
+) -> tuple[list[tuple[str, float]], str]:
+    """For each fault, which rank 1 commits: what this rank is told, after how many seconds; and one more."""
     proper = {"first": torch.ones(4, 3), "second": torch.ones(4, 3), "temperature": 0.1}
     answers = []
     for fault in faults:
         start = time.monotonic()
         message = refusal(lambda given=proper | (fault if rank == 1 else {}): loss_of(**given))
         answers.append((message, time.monotonic() - start))
-    return answers
+    return answers, library_is_torn_on_rank_1(rank, world)
+
+
+def library_is_torn_on_rank_1(rank: int, world: int) -> str:
+    """No wrong argument, but nothing that the other ranks could go on without."""
+
+    def attempt() -> None:
+        with agreement(Ranks(rank, world)):
+            if rank == 1:
+                raise OSError("file too short")
+
+    return refusal(attempt)
 
 
 def all_of(rank: int, world: int, *functions: Callable[[int, int], Any]) -> list[Any]:

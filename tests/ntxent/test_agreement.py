@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 import torch
 
 from tests.distributed import run_ranks
@@ -36,10 +37,22 @@ FAULTS = [
 ]
 
 
-def test_a_fault_on_one_rank_is_told_to_all(tmp_path):
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """What two ranks were told: about each fault, and about a torn library."""
+    meeting = tmp_path_factory.mktemp("told")
+    everyone = run_ranks(ranks.answers_to_faults, 2, meeting, [fault for fault, _ in FAULTS])
+    return list(zip(*everyone, strict=True))
+
+
+def test_a_fault_on_one_rank_is_told_to_all(told):
     """The same words on every rank, long before a collective would give up, and the next step works."""
-    everyone = run_ranks(ranks.answers_to, 2, tmp_path, [fault for fault, _ in FAULTS])
-    for answers, (_, expected) in zip(zip(*everyone, strict=True), FAULTS, strict=True):
+    for answers, (_, expected) in zip(zip(*told[0], strict=True), FAULTS, strict=True):
         messages, waits = zip(*answers, strict=True)
         assert len(set(messages)) == 1 and re.search(expected, messages[0]), messages
         assert max(waits) < PATIENCE_S
+
+
+def test_what_is_out_of_order_is_told_too(told):
+    """An error that is not about arguments would leave the others waiting just as well."""
+    assert told[1] == ("rank 1: file too short",) * 2

@@ -3,24 +3,16 @@
 import pytest
 import torch
 
-from tests.ntxent.cases import FORMS, IMPLEMENTATIONS, loss_and_gradients, loss_of, tiles_of, views
-
-
-def clustered(n=256, d=64, noise=0.25):
-    """Late training: cosine of positives about 0.97, and hard negatives from shared cluster centres."""
-    generator = torch.Generator().manual_seed(7)
-
-    def draw(*shape):
-        return torch.randn(*shape, dtype=torch.float64, generator=generator)
-
-    first = 0.7 * draw(n, d) + draw(16, d)[torch.randint(16, (n,), generator=generator)]
-    second = first + noise * first.std() * draw(n, d)
-    return first.float(), second.float()
-
-
-def relative_error(value, exact):
-    """In the Euclidean norm, over all entries."""
-    return ((value.double() - exact).norm() / exact.norm()).item()
+from tests.ntxent.cases import (
+    FORMS,
+    IMPLEMENTATIONS,
+    clustered,
+    loss_and_gradients,
+    loss_of,
+    relative_error,
+    tiles_of,
+    views,
+)
 
 
 @pytest.mark.parametrize("temperature", [0.05, 0.02])

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pretrain.ntxent import ntxent_loss
+from pretrain.ntxent.choice import choose
 
 VIEW = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
 
@@ -96,6 +97,25 @@ def test_the_bound_itself_survives_rounding(temperature):
 def test_unknown_options(option, message):
     with pytest.raises(ValueError, match=message):
         ntxent_loss(VIEW, VIEW, temperature=0.1, **option)
+
+
+def test_the_kernel_where_there_is_no_gpu():
+    """Asked for by name it is not replaced in silence."""
+    with pytest.raises(ValueError, match=r"'cuda' cannot be had: .*CUDA device"):
+        ntxent_loss(VIEW, VIEW, temperature=0.1, implementation="cuda")
+
+
+def test_a_kernel_that_cannot_work_is_told_once(caplog):
+    """The width is refused before a GPU is looked for, so this needs none."""
+    for _ in range(3):
+        assert choose("auto", torch.device("cuda"), torch.float32, 100) == "chunked"
+    assert len(caplog.messages) == 1 and "width" in caplog.messages[0]
+
+
+@pytest.mark.parametrize(("device", "precision"), [("cpu", torch.float32), ("cuda", torch.float64)])
+def test_where_nobody_expects_the_kernel_nothing_is_told(device, precision, caplog):
+    """A CPU, and double precision."""
+    assert choose("auto", torch.device(device), precision, 100) == "chunked" and not caplog.messages
 
 
 def test_second_derivatives_are_refused():

@@ -8,12 +8,12 @@ from tests.ntxent.cases import tiles_of
 
 M, D, T = 14, 6, torch.tensor(12.0, dtype=torch.float64)
 
-# Of 14 rows and their own, pair: SimCLR first, in the middle and last of the columns, CLIP likewise, strangers.
+# own and pair of 14 rows among 28 columns: first, in the middle and last of them, in both forms; strangers.
 PLACES = [(0, 7), (9, 7), (14, 7), (0, 0), (9, 0), (14, 0), (-1, 7), (-1, 0)]
 
 
-def problem(own, pair, ids, k=28):
-    """Rows that are among the columns (SimCLR) or are not, and ids of few kinds, or of as many as rows."""
+def problem(own, pair, ids, k=28, copied=False):
+    """Rows that are a slice of the columns (SimCLR), or a copy, or others (CLIP); `ids` of so many kinds."""
     generator = torch.Generator().manual_seed(5)
 
     def unit(count):
@@ -22,6 +22,8 @@ def problem(own, pair, ids, k=28):
 
     columns = unit(k)
     rows = columns[own : own + M] if own >= 0 and pair else unit(M)
+    if copied:
+        rows = rows.clone()
     if not ids:
         return rows, columns, T, None, None, own, pair
     column_ids = torch.randint(ids, (k,), generator=generator)
@@ -60,6 +62,16 @@ def test_the_sums(own, pair, ids, edge):
         torch.testing.assert_close(negative_sums(*given, True), (e.sum(1), e.sum(0)))
         weights = row_weights[:, None] + column_weights
         torch.testing.assert_close(pull(*given, row_weights, column_weights), (e * weights) @ given[1])
+
+
+@pytest.mark.parametrize("ids", [0, 3])
+def test_a_copy_of_the_columns_gives_the_same(ids):
+    """The triangle is a shortcut for rows that are the columns' memory, and changes rounding at most."""
+    weights = torch.linspace(1, 2, M).double(), torch.linspace(-1, 3, 28).double()
+    given, copied = problem(9, 7, ids), problem(9, 7, ids, copied=True)
+    with tiles_of(4):
+        torch.testing.assert_close(negative_sums(*copied, False), negative_sums(*given, False))
+        torch.testing.assert_close(pull(*copied, *weights), pull(*given, *weights))
 
 
 def test_half_precision_rows_compute_in_the_precision_of_t():
