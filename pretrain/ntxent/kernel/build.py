@@ -21,6 +21,7 @@ from typing import NamedTuple
 FOLDER = Path(__file__).parent
 NAME = "libmolparallax_ntxent.so"
 ARCHITECTURES = ("80", "86", "89", "90a")
+USUAL_HOME = "/usr/local/cuda"
 
 
 class BuildFailed(Exception):
@@ -56,7 +57,7 @@ def build(output: Path, architectures: Sequence[str] = ARCHITECTURES) -> list[Ke
     """Write the library to `output`, complete or not at all."""
     nvcc = find_nvcc()
     if nvcc is None:
-        raise BuildFailed("no nvcc on PATH, in CUDA_HOME or in /usr/local/cuda: install the CUDA toolkit")
+        raise BuildFailed(f"no nvcc on PATH, in CUDA_HOME or in {USUAL_HOME}: install the CUDA toolkit")
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent) as folder:
         library = Path(folder) / NAME
@@ -73,7 +74,7 @@ def build(output: Path, architectures: Sequence[str] = ARCHITECTURES) -> list[Ke
 
 def find_nvcc() -> Path | None:
     """The compiler on PATH, or in the usual places."""
-    homes = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"]
+    homes = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), USUAL_HOME]
     found = shutil.which("nvcc") or next(
         (path for home in homes if home and (path := shutil.which("nvcc", path=f"{home}/bin"))), None
     )
