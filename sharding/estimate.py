@@ -17,10 +17,10 @@ from sharding.featurize import Featurized
 from sharding.guard import guarded
 from sharding.partition import canonical_smiles
 from sharding.plan import BLOCKS_A_SHARD, Plan
+from sharding.records import Row as SmilesRow
+from sharding.records import guarded_features
 from sharding.sources import Row, read
 from sharding.tokens import Tokenizers
-from sharding.write import Row as SmilesRow
-from sharding.write import guarded_features
 
 SAMPLE = 1024
 PLACES = 4

@@ -12,36 +12,21 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, NamedTuple
 
-import numpy as np
 import webdataset
-from rdkit import Chem
 
 from sharding import block
-from sharding.binary import PROBES
-from sharding.config import RecordConfig, Text
-from sharding.featurize import Featurized, featurize
+from sharding.config import Text
+from sharding.featurize import Featurized
 from sharding.files import sha256, write_bytes, write_json, write_whole
 from sharding.graph import ATOM_COLUMNS, BOND_COLUMNS
-from sharding.guard import guarded
 from sharding.partition import bucket_rows, reject
 from sharding.plan import Plan, load_plan
+from sharding.records import Row, guarded_features, retold, text_writer
 from sharding.task import Stats, Task
-from sharding.tokens import Tokenizers, Where, opened
-
-if TYPE_CHECKING:  # imported when a text is asked for
-    from sharding.text.language_model import TextWriter
-
-
-class Row(NamedTuple):
-    """A distinct molecule of a bucket."""
-
-    smiles: str
-    id: int
-    name: str
+from sharding.tokens import Tokenizers
 
 
 class Made(NamedTuple):
@@ -121,7 +106,7 @@ def _blocks(root: Path, unique: Sequence[Row], plan: Plan, account: _Account) ->
         for position, reason in made.rejected:
             account.reject(alive[position], reason)
         if plan.record.text is Text.llm:
-            made, counted = retold(made, _writer(plan, root), tokenizers, plan.record)
+            made, counted = retold(made, text_writer(plan, root), tokenizers, plan.record)
             account.counts["text"].update(counted)
         account.add(made)
         if len(made.molecules):
@@ -135,56 +120,6 @@ def _blocks(root: Path, unique: Sequence[Row], plan: Plan, account: _Account) ->
                 tokenizers=tokenizers,
             )
             yield Made(members, len(made.molecules))
-
-
-def guarded_features(
-    rows: Sequence[Row], tokenizers: Tokenizers, record: RecordConfig, time_limit_s: float
-) -> tuple[Featurized, dict[int, str]]:
-    """The records of these rows, any of which may hang or crash: see `guarded`."""
-    probes = [Row(smiles, 0, "") for smiles in PROBES]
-    return guarded(features, rows, tokenizers.where, record, time_limit_s=time_limit_s, warm_up=probes)
-
-
-def features(rows: Sequence[Row], tokenizers: Where, record: RecordConfig) -> Featurized:
-    """The records of these rows: what the guard's child does."""
-    numbers = np.array([row.id for row in rows], np.int64)
-    return featurize([row.smiles for row in rows], numbers, opened(tokenizers), record)
-
-
-def retold(
-    made: Featurized, writer: "TextWriter", tokenizers: Tokenizers, record: RecordConfig
-) -> tuple[Featurized, Counter[str]]:
-    """The same records with a language model's texts, and how many came from where."""
-    molecules = [Chem.MolFromSmiles(smiles) for smiles in made.smiles]  # these came through the guard
-    texts, counted = writer.write(molecules, made.smiles, made.texts)
-    tokens = tokenizers.text.encode(texts, record.max_text_tokens)
-    columns = replace(made.molecules, n_text_tokens=tokens.lengths, text_tokens=tokens.ids)
-    return (
-        replace(
-            made,
-            molecules=columns,
-            texts=texts,
-            cut=Counter({**made.cut, "text": tokens.cut}),
-            unknown_tokens=Counter({**made.unknown_tokens, "text": tokens.unknown}),
-        ),
-        counted,
-    )
-
-
-_writers: dict[str, "TextWriter"] = {}
-"""One a process and configuration: a model is loaded once, a cache is read once."""
-
-
-def _writer(plan: Plan, root: Path) -> "TextWriter":
-    from sharding.text.language_model import TextWriter
-
-    config = plan.record.language_model
-    folder = Path(config.cache) if config.cache else root / "text_cache"
-    key = f"{folder} {config}"
-    if key not in _writers:
-        _writers.clear()
-        _writers[key] = TextWriter(config, folder)
-    return _writers[key]
 
 
 def _schema(plan: Plan) -> bytes:
