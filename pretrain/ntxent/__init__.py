@@ -36,7 +36,8 @@ With c = max(0, t - 60), which bounds every exponent by 60 and needs no running 
                             - (sigmoid(x_i) + sigmoid(x_p)) u_p ]
 
 which are (2)-(4) in exact arithmetic, without the cancellation. A row without negatives, all ids being
-equal, has x_i = -inf: it costs nothing and moves nothing.
+equal, has N_i = 0 and x_i = -inf: it costs nothing and moves nothing. In float32 and below tau = 0.0136 the same
+happens to a row that is opposite to all its negatives, because their exponentials vanish.
 """
 
 from typing import Literal, get_args

@@ -126,9 +126,8 @@ class _Meetings:
 
     def negative_sums(self, t: Tensor) -> Tensor:
         """N of (2') for this rank's first and second views."""
-        if len(self.rows) == 2 and len(self._columns[0]) == len(
-            self.rows[0]
-        ):  # one pass gives both directions
+        clip_alone = self._pair == 0 and len(self._columns[0]) == len(self.rows[0])
+        if clip_alone:  # one pass gives both directions
             return torch.cat(self._products.negative_sums(*self.rows, t, *self._ids, 0, 0, True))
         sums = [
             self._products.negative_sums(rows, columns, t, *self._ids, self._own, self._pair, False)[0]

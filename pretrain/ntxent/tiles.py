@@ -180,10 +180,10 @@ class _Repeats:
 
     def mask(self, tile: Tensor, i: slice, j: slice) -> None:
         """Zero the tile where the ids are equal."""
-        rows, columns = self.rows[i].nonzero(), self.columns[j].nonzero().T
-        if rows.numel() and columns.numel():
-            equal = self.row_ids[i][rows] == self.column_ids[j][columns]
-            tile[rows, columns] = tile[rows, columns].masked_fill_(equal, 0)
+        rows, columns = self.rows[i].nonzero()[:, 0], self.columns[j].nonzero()[:, 0]
+        if len(rows) and len(columns):
+            row, column = (self.row_ids[i][rows, None] == self.column_ids[j][columns]).nonzero().unbind(1)
+            tile[rows[row], columns[column]] = 0
 
 
 def _chunks(start: int, stop: int, edge: int) -> list[slice]:
