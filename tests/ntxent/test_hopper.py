@@ -1,0 +1,294 @@
+"""The Hopper kernel itself, its sources as they are, run on the host: clusters of two blocks, thread by thread.
+
+Only the instructions for barriers, the copy engine and the tensor cores have a meaning of their own, that of the
+manual: where TMA's swizzle puts a number, which address a matrix descriptor stands for, how a phase ends. Copies
+and products happen as late as waits allow and leave NaN until then, in warps' orders drawn at random; so wrong
+layouts, early reads and early overwrites are wrong results, and a protocol that can stop is an error. What no
+emulation knows, whether ptxas spills or serialises, is asked of ptxas.
+"""
+
+import ctypes
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import normalize
+
+from pretrain.ntxent import tiles
+from pretrain.ntxent.kernel import check
+from pretrain.ntxent.kernel.binding import Binding, problem_of
+from pretrain.ntxent.kernel.build import FOLDER, find_nvcc, fingerprint, kernels_in
+
+EMULATION = Path(__file__).parent / "emulation"
+CPU, HOPPER = torch.device("cpu"), 1
+
+
+class Emulated(Binding):
+    """A library whose device is this process."""
+
+    def __init__(self, library: Path) -> None:
+        super().__init__(library)
+        self.c = self._c
+        self.c.emulation_pairs.restype = ctypes.c_int64
+
+    def device(self, clusters: int = 1, seed: int = 0) -> "Emulated":
+        """How many clusters it runs at a time, and the order of their warps."""
+        self.c.emulation_cluster(clusters, seed)
+        return self
+
+
+def build(library: Path, sources: Path = FOLDER) -> Emulated:
+    """The kernel in this folder, compiled for the host."""
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip("no g++ to compile the emulation")
+    command = [
+        compiler,
+        "-std=c++17",
+        "-O2",
+        "-shared",
+        "-fPIC",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-Wno-address",
+    ]
+    command += ["-Wno-unknown-pragmas", f"-I{EMULATION / 'hopper'}", f"-I{EMULATION}", f"-I{sources}"]
+    command += [f'-DNTXENT_SOURCES="{fingerprint()}"', str(EMULATION / "hopper" / "emulated.cpp")]
+    subprocess.run([*command, "-o", str(library)], check=True, timeout=300)
+    return Emulated(library)
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory):
+    """Compiled once for all test processes."""
+    folder = tmp_path_factory.getbasetemp().parent
+    library = folder / "libhopper.so"
+    with (folder / "hopper.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not library.exists():
+            build(folder / "building_hopper.so")
+            (folder / "building_hopper.so").rename(library)
+    return Emulated(library)
+
+
+def case(m, k, d, t, own, pair, ids, seed=0):
+    """Random unit rows; with ids, of as many kinds as half the columns."""
+    generator = torch.Generator().manual_seed(seed)
+    columns = normalize(torch.randn(k, d, generator=generator), dim=1).bfloat16()
+    column_ids = torch.randint(max(k // 2, 1), (k,), generator=generator) if ids else None
+    if own == 0 and m == k and pair:
+        rows, row_ids = columns, column_ids
+    else:
+        rows = columns[max(own, 0) :][:m].clone()
+        row_ids = column_ids[max(own, 0) :][:m].clone() if ids else None
+    weights = (torch.rand(size, generator=generator) / k for size in (m, k))
+    return check.Case(rows, columns, torch.tensor(float(t)), row_ids, column_ids, own, pair, *weights)
+
+
+SHAPES = [
+    # m, k, d, t, own, pair, ids, clusters
+    (
+        2 * 98,
+        2 * 98,
+        64,
+        5,
+        0,
+        98,
+        False,
+        1,
+    ),  # a triangle of three super-tiles: one block has none of its own
+    (2 * 33, 6 * 33, 64, 100, 66, 33, False, 1),  # among other ranks' columns, late in training
+    (37, 37, 64, 20, 0, 0, True, 1),  # CLIP
+    (5, 401, 64, 5, -1, 0, True, 3),  # strangers, and split columns
+    (1, 1, 64, 20, -1, 0, False, 1),
+    (2 * 9, 2 * 65, 128, 50, 20, 9, True, 1),
+    (2 * 140, 2 * 140, 128, 20, 0, 140, True, 2),
+    (2 * 33, 2 * 33, 256, 20, 0, 33, True, 1),
+    (2 * 140, 2 * 140, 256, 20, 0, 140, True, 2),  # more panels and tiles than stages
+    (2 * 33, 2 * 33, 512, 20, 0, 33, False, 1),
+    (2 * 75, 2 * 75, 512, 20, 0, 75, True, 1),  # the same
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_it_agrees_with_the_tiles_in_float64(library, shape):
+    """Sums and pull, twice with equal bits, though its warps run in another order the second time."""
+    *sizes, clusters = shape
+    assert check.disagreement(library.device(clusters), HOPPER, case(*sizes), CPU) is None
+
+
+def compare_sums(library, of):
+    for both in (False, True):
+        ours = library.negative_sums(HOPPER, problem_of(*of[:7]), both)
+        for sums, right in zip(ours, tiles.negative_sums(*of.double()[:7], both), strict=True):
+            torch.testing.assert_close(sums.double(), right, rtol=1e-5, atol=0)
+
+
+def test_sums_of_super_tiles_with_several_strips_and_tiles(library):
+    """Sixteen of 256 x 256, the last ones ragged."""
+    compare_sums(library.device(), case(780, 780, 64, 20, 0, 0, True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("d", [128, 256, 512])
+def test_sums_of_triangles_with_several_strips_and_tiles(library, d):
+    """Rows are replaced while the last tiles of a strip are still being read."""
+    compare_sums(library.device(), case(2 * 650, 2 * 650, d, 20, 0, 650, False))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(16))
+def test_it_agrees_whatever_the_sizes_and_the_order(library, seed):
+    """Drawn at random, with more tiles than above."""
+    draw = torch.Generator().manual_seed(seed)
+    n, ranks = (int(torch.randint(low, high, (), generator=draw)) for low, high in ((1, 160), (1, 4)))
+    own, d = 2 * n * (seed % ranks), 64 << seed % 4
+    of = case(2 * n, 2 * n * ranks, d, 30, own, n, seed // 4 % 2, seed)
+    assert check.disagreement(library.device(1 + seed % 3, seed), HOPPER, of, CPU) is None
+
+
+MUTANTS = {
+    # what breaks: file, what it says, what it says instead, a shape that needs it
+    "a block forgets that the other reads too": (
+        *("hopper_plan.h", "= CLUSTER * CONSUMER_WARPS,", "= CONSUMER_WARPS,"),
+        *(2 * 140, 2 * 140, 256, 20, 0, 140, False),
+    ),
+    "a stage is filled before it is free": (
+        *("hopper_ring.cuh", "wait(free(at.stage), at.phase ^ 1);", ""),
+        *(2 * 140, 2 * 140, 256, 20, 0, 140, False),
+    ),
+    "a stage is waited for in the wrong phase": (
+        *("hopper_ring.cuh", "wait(free(at.stage), at.phase ^ 1);", "wait(free(at.stage), at.phase);"),
+        *(5, 5, 64, 20, -1, 0, False),
+    ),
+    "a panel is given back while it is read": (
+        *("hopper_sums.cuh", "wait_for_products<1>();", ""),
+        *(2 * 140, 2 * 140, 256, 20, 0, 140, False),
+    ),
+    "nobody has the first turn": (
+        *("hopper_pull.cuh", "if (group == 1) pass_turn();", ""),
+        *(5, 5, 64, 20, -1, 0, False),
+    ),
+    "dot products are read before they are there": (
+        *("hopper_pull.cuh", "wait_for_products<0>();\n            pass_turn();", "pass_turn();"),
+        *(5, 5, 64, 20, -1, 0, False),
+    ),
+    "a panel's neighbour is looked for elsewhere": (
+        *("hopper_pull.cuh", "stage(), panel_offset(Shape::COLUMNS), GROUP", "stage(), GROUP_OFFSET, GROUP"),
+        *(5, 5, 128, 20, -1, 0, False),
+    ),
+    "half of W is not waited for": (
+        *("hopper_pull_wide.cuh", "synchronise(1, CONSUMER_GROUPS * WARPGROUP);", ""),
+        *(5, 105, 512, 20, -1, 0, False),
+    ),
+    "columns past the end count": (
+        *("pairs.h", "return j < others.end && ", "return "),
+        *(5, 5, 64, 5, -1, 0, False),
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_the_emulation_sees_what_is_broken(tmp_path, mutant):
+    """Otherwise the tests above would prove little."""
+    name, says, instead, *sizes = MUTANTS[mutant]
+    sources = shutil.copytree(
+        FOLDER, tmp_path / "kernel", ignore=shutil.ignore_patterns("*.so", "__pycache__")
+    )
+    text = (sources / name).read_text()
+    assert text.count(says) == 1
+    (sources / name).write_text(text.replace(says, instead))
+    broken = build(tmp_path / "broken.so", sources)
+    assert any(complains(broken.device(1, seed), case(*sizes)) for seed in range(8))
+
+
+def complains(library, of):
+    try:
+        return check.disagreement(library, HOPPER, of, CPU) is not None
+    except RuntimeError:  # threads that wait for ever, or a rule that the emulation saw broken
+        return True
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    rows=st.integers(1, 40), columns=st.integers(1, 40), triangle=st.booleans(), clusters=st.integers(1, 70)
+)
+def test_clusters_visit_every_super_tile_once(library, rows, columns, triangle, clusters):
+    """Of a triangle those on and above the diagonal, and the one below it that goes along with a pair."""
+    columns = rows if triangle else columns
+    visits = (ctypes.c_int * (rows * columns))()
+    library.c.emulation_walk(rows, columns, triangle, clusters, visits)
+    for row in range(rows):
+        start = row // 2 * 2 if triangle else 0
+        assert list(visits[row * columns :][:columns]) == [0] * start + [1] * (columns - start)
+    assert library.c.emulation_pairs(rows, columns, triangle) == sum(
+        columns - (row if triangle else 0) for row in range(0, rows, 2)
+    )
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory):
+    """The Hopper path for sm_90a, and what the compiler said."""
+    nvcc = find_nvcc()
+    if nvcc is None:
+        pytest.skip("no nvcc")
+    cubin = tmp_path_factory.mktemp("hopper") / "hopper.cubin"
+    command = [
+        str(nvcc),
+        "-std=c++17",
+        "-O3",
+        "-gencode=arch=compute_90a,code=sm_90a",
+        "-Xptxas=-v",
+        "-cubin",
+    ]
+    done = subprocess.run(
+        [*command, str(FOLDER / "hopper.cu"), "-o", str(cubin)], capture_output=True, text=True, timeout=500
+    )
+    assert done.returncode == 0, done.stderr
+    return cubin, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_ptxas_neither_spills_nor_serialises(compiled):
+    """Advice C7508 says that setmaxnreg is ignored, C7510 to C7519 that products wait for each other."""
+    _, said = compiled
+    assert not re.search(r"\(C75\d\d\)|warning", said), said
+    kernels = [kernel for kernel in kernels_in(said) if kernel.name.startswith("cluster_")]
+    assert len(kernels) == 8
+    for kernel in kernels:
+        assert (kernel.spilled_bytes, kernel.registers) == (0, 168), kernel
+
+
+@pytest.mark.slow
+def test_the_machine_code_is_hoppers_own(compiled):
+    """Tensor cores of warpgroups, the copy engine with multicast, barriers, registers handed over, ex2 alone."""
+    here = find_spec("triton")
+    beside = [Path(here.origin).parent / "backends" / "nvidia" / "bin"] if here and here.origin else []
+    path = os.pathsep.join([os.environ["PATH"], *map(str, beside)])
+    cuobjdump = shutil.which("cuobjdump", path=path)
+    if cuobjdump is None or shutil.which("nvdisasm", path=path) is None:
+        pytest.skip("no cuobjdump and nvdisasm on PATH or in Triton's wheel")
+    done = subprocess.run(
+        [cuobjdump, "-sass", str(compiled[0])],
+        capture_output=True,
+        text=True,
+        env={"PATH": path},
+        timeout=300,
+    )
+    functions = [part for part in done.stdout.split("Function : ") if "cluster_" in part.split("\n")[0]]
+    assert len(functions) == 8, done.stderr
+    for function in functions:
+        for instruction in ("HGMMA", "UTMALDG.2D.MULTICAST", "SYNCS", "USETMAXREG", "MUFU.EX2"):
+            assert instruction in function
+        assert not re.search(r"\*/ +(@!?U?P\d )?(LDL|STL|HMMA|ATOM|ATOMG|ATOMS|RED)\b", function)
+    assert sum(".tnspB" in function for function in functions) == 4  # pull's second product
