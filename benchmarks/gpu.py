@@ -59,14 +59,14 @@ def plan() -> list[Part]:
     paths = (*python, "benchmarks.kernel_paths")
     no_sanitizer = "" if sanitizer else "no compute-sanitizer"
     tests = ["tests"] if not missing(ALL_TESTS_NEED) else ["tests/ntxent"]
-    model = ("--model=base", "--batch=1024", "--steps=50", "--windows=4", "--write")
+    model = ("--model=base", "--batch=1024", "--steps=25", "--windows=4", "--write")
     return [
-        Part("build", (*python, "pretrain.ntxent.kernel.build"), 130, nvcc),
+        Part("build", (*python, "pretrain.ntxent.kernel.build"), 100, nvcc),
         Part("tests", (*python, "pytest", "-q", "-m", "gpu", *tests), 60, lacking(["pytest", "hypothesis"])),
         Part("memcheck", (*checked, "--tool=memcheck", *paths), 40, no_sanitizer),
         Part("racecheck", (*checked, "--tool=racecheck", *paths), 40, no_sanitizer),
         Part("loss", (*python, "benchmarks.ntxent", "--device=cuda", "--write"), 150),
-        Part("training", (*python, "benchmarks.training", *model), 60, lacking(TRAINING_NEEDS)),
+        Part("training", (*python, "benchmarks.training", *model), 90, lacking(TRAINING_NEEDS)),
     ]
 
 

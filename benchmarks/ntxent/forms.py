@@ -72,7 +72,7 @@ def textbook(first: Tensor, second: Tensor, temperature: Tensor, dtype: torch.dt
     n = len(first)
     unit = normalize(torch.cat([first, second]), dim=1).to(dtype)
     similarity = (unit @ unit.T).float() / temperature
-    similarity = similarity.masked_fill(torch.eye(2 * n, dtype=torch.bool, device=unit.device), -torch.inf)
+    similarity.fill_diagonal_(-torch.inf)
     return similarity.logsumexp(1).mean() - similarity.diagonal(n).mean()
 
 
