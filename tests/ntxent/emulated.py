@@ -21,7 +21,7 @@ class Emulated(Binding):
 
     def __init__(self, library: Path) -> None:
         super().__init__(library)
-        self.c = self._c
+        self.file, self.c = library, self._c
         self.c.emulation_blocks.restype = ctypes.c_int64
         self.c.emulation_is_negative.restype = ctypes.c_bool
         self.c.emulation_all_negatives.restype = ctypes.c_bool

@@ -3,6 +3,7 @@
 import ctypes
 import importlib.util
 import multiprocessing
+import os
 import re
 import shutil
 import subprocess
@@ -42,19 +43,20 @@ def test_every_architecture_compiles_without_spills(built):
 @pytest.mark.slow
 def test_the_machine_code_uses_tensor_cores_and_asynchronous_copies(built):
     """And the kernel's own loads, exponentials and nothing atomic."""
-    cuobjdump = _cuobjdump()
-    if cuobjdump is None:
-        pytest.skip("no cuobjdump: it is in the CUDA toolkit and in the wheel nvidia-cuda-cuobjdump")
+    path = _disassemblers()
+    if path is None:
+        pytest.skip("no cuobjdump and nvdisasm: they are in the CUDA toolkit, and in wheels of their names")
     for architecture in build.ARCHITECTURES:
-        command = [cuobjdump, "-sass", "-arch", f"sm_{architecture}", built[0]]
-        sass = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        command = [shutil.which("cuobjdump", path=path), "-sass", "-arch", f"sm_{architecture}", built[0]]
+        environment = {**os.environ, "PATH": path}
+        sass = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
         for name in ("sums_kernel", "pull_kernel"):
             bodies = [part for part in sass.split("Function : ")[1:] if name in part.split("\n")[0]]
             assert bodies
             for body in bodies:
                 for instruction in ("HMMA.16816.F32.BF16", "LDGSTS", "MUFU.EX2", "LDSM"):
                     assert instruction in body, (architecture, name, instruction)
-        assert not re.search(r"\b(ATOM|ATOMG|RED|STL|LDL)\b", sass)
+        assert not re.search(r"\*/\s+(@!?U?P\w+\s+)?(ATOM|RED|STL|LDL)", sass)
 
 
 @needs_nvcc
@@ -152,12 +154,14 @@ def test_the_report_of_ptxas_as_a_table():
     ]
 
 
-def _cuobjdump():
-    """On PATH, beside nvcc, or in a wheel."""
-    nvcc = build.find_nvcc()
-    folders = [None, str(nvcc.resolve().parent) if nvcc else None]
+def _disassemblers():
+    """A PATH with cuobjdump and the nvdisasm that it calls: the usual one, nvcc's folder, and those of wheels."""
+    folders = os.environ.get("PATH", "").split(os.pathsep)
+    if nvcc := build.find_nvcc():
+        folders.append(str(nvcc.resolve().parent))
     for package in ("nvidia", "triton"):
         found = importlib.util.find_spec(package)
         for place in (found.submodule_search_locations or []) if found else []:
             folders += [str(path.parent) for path in Path(place).rglob("cuobjdump")]
-    return next((path for folder in folders if (path := shutil.which("cuobjdump", path=folder))), None)
+    path = os.pathsep.join(folders)
+    return path if shutil.which("cuobjdump", path=path) and shutil.which("nvdisasm", path=path) else None

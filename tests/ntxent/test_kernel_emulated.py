@@ -96,6 +96,18 @@ def test_it_agrees_whatever_the_sizes(library, seed):
         )
 
 
+def test_a_path_that_fails_its_trial_or_never_ends_it_is_refused(library, tmp_path, monkeypatch):
+    """The trial is a process of its own; one that agreed is remembered."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert "CUDA error 1" in check.complaint(library.file, 1, CPU)
+    monkeypatch.setattr(check, "TIME_LIMIT_S", 0.1)
+    assert "did not finish" in check.complaint(library.file, 0, CPU)
+    assert not list(tmp_path.rglob("agreed-*"))
+    (tmp_path / "molparallax").mkdir()
+    (tmp_path / "molparallax" / f"agreed-{check.name_of_trial(library.file, 0, CPU)}").touch()
+    assert check.complaint(library.file, 0, CPU) is None
+
+
 def test_wrong_numbers_are_an_error_and_touch_nothing(library):
     """The library's own checks; addresses are never followed."""
     library.device()

@@ -34,24 +34,25 @@ AGREE = {"row sums": 2e-4, "column sums": 2e-4, "row sums without them": 2e-4, "
 
 def complaint(library: Path, path: int, device: torch.device) -> str | None:
     """Why this path is not to be used on this device, or None."""
-    memory = cache_folder() / f"agreed-{_name_of_case(library, path, device)}"
+    memory = cache_folder() / f"agreed-{name_of_trial(library, path, device)}"
     if memory.exists():
         return None
-    command = [sys.executable, "-m", __name__, str(library), str(path), str(device.index or 0)]
+    command = [sys.executable, "-m", __name__, str(library), str(path), str(device)]
+    python_path = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))
     try:
         done = subprocess.run(
             command,
             capture_output=True,
             text=True,
             timeout=TIME_LIMIT_S,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([ROOT, os.environ.get("PYTHONPATH", "")])},
+            env={**os.environ, "PYTHONPATH": python_path},
         )
     except subprocess.TimeoutExpired:
         return f"it did not finish its trial in {TIME_LIMIT_S} s"
-    if done.returncode or done.stdout.strip():
-        return (
-            done.stdout.strip() or done.stderr.strip() or f"its trial ended with {done.returncode}"
-        ).split("\n")[-1]
+    if done.returncode:
+        return done.stderr.strip().split("\n")[-1] or f"its trial ended with {done.returncode}"
+    if done.stdout.strip():
+        return done.stdout.strip()
     with suppress(OSError):  # a home that cannot be written: the trial is run again next time
         memory.parent.mkdir(parents=True, exist_ok=True)
         memory.touch()
@@ -141,18 +142,18 @@ def cases() -> Iterator[Case]:
     yield case(2 * 1501, 2 * 1501, 256, 14.3, 0, 1501, False)  # more tiles than any device has processors
 
 
-def _name_of_case(library: Path, path: int, device: torch.device) -> str:
-    properties = torch.cuda.get_device_properties(device)
-    facts = (Binding(library).sources(), path, properties.name, properties.major, properties.minor)
+def name_of_trial(library: Path, path: int, device: torch.device) -> str:
+    """Of what was tried, where."""
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    facts = (Binding(library).sources(), path, kind)
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 
 def main() -> None:
     """The first disagreement of a path, on standard output."""
-    library, path, ordinal = sys.argv[1:]
-    device = torch.device("cuda", int(ordinal))
+    library, path, device = sys.argv[1:]
     binding = Binding(Path(library))
-    problems = (disagreement(binding, int(path), case, device) for case in cases())
+    problems = (disagreement(binding, int(path), case, torch.device(device)) for case in cases())
     print(next(filter(None, problems), ""))
 
 
