@@ -1,7 +1,7 @@
 """A block: a few thousand molecules as the members of a WebDataset sample, and back.
 
-    Molecules, SMILES, texts, fingerprints, names  <->  {"graph.npz", "tok.npz", "smiles.txt.gz",
-    "text.txt.gz", and if there are any "fp.npz", "id.txt.gz"} of bytes
+    Molecules, SMILES, texts, fingerprints, names, skeletons  <->  {"graph.npz", "tok.npz", "smiles.txt.gz",
+    "text.txt.gz", and if there are any "fp.npz", "id.txt.gz", "key.npz"} of bytes
 Plain `webdataset.WebDataset(url).decode()` opens a shard with none of our code. No pickle anywhere. The same
 molecules give the same bytes. Nothing depends on the order of the rows, which is drawn again when they are
 read, so alike descriptions are put side by side, where deflate finds them.
@@ -14,6 +14,7 @@ graph.npz  n_atoms (m,). n_rings (m,): bonds beyond the tree. step (a,): the ato
 tok.npz    smiles_tokens (s,), n_smiles_tokens (m,); for the text's the words that they follow from, see
            `sharding.words`, or text_tokens (t,), n_text_tokens (m,).
 fp.npz     a fingerprint each: rows of packed bits, and its width as `<name>.bits`; or small integers.
+key.npz    skeleton (m,): see `sharding.identity`. Ids of canonical SMILES are not kept: they follow from them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,7 @@ from sharding.archive import (
     unpack_lines,
 )
 from sharding.columns import Molecules, gather
+from sharding.identity import hash_lines
 from sharding.tokens import Tokenizers
 
 __all__ = ["SCHEMA_VERSION", "BrokenBlock", "decode", "encode", "fingerprints", "strings", "tar_members"]
@@ -48,6 +50,7 @@ def encode(
     *,
     fingerprints: Mapping[str, NDArray[Any]] | None = None,
     ids: Sequence[str] | None = None,
+    skeletons: NDArray[np.int64] | None = None,
     tokenizers: Tokenizers | None = None,
 ) -> dict[str, bytes]:
     """The sample's members by extension.
@@ -69,15 +72,23 @@ def encode(
         members["fp.npz"] = pack_arrays(_packed({name: v[order] for name, v in fingerprints.items()}))
     if ids is not None:
         members["id.txt.gz"] = pack_lines(_sorted(ids, order))
+    if skeletons is not None:
+        members["key.npz"] = pack_arrays({"skeleton": skeletons[order]})
     return members
 
 
-def decode(members: Mapping[str, bytes], order: NDArray[np.integer] | None = None) -> Molecules:
-    """The columns of a block, its rows in this order, or else as they are stored."""
+def decode(
+    members: Mapping[str, bytes], order: NDArray[np.integer] | None = None, *, skeletons: bool = False
+) -> Molecules:
+    """The columns of a block, its rows in this order, or else as they are stored.
+
+    Their ids are those of canonical SMILES, or else of skeletons.
+    """
     try:
         graph, tokens = unpack_arrays(members["graph.npz"]), unpack_arrays(members["tok.npz"])
         rows = np.arange(len(graph["n_atoms"])) if order is None else np.asarray(order, np.int64)
         columns = graph_steps.unpack(graph, rows)
+        columns["ids"] = _ids(members, len(graph["n_atoms"]), skeletons)[rows]
         for stream in ("smiles", "text"):
             flat, sizes = _tokens(tokens, stream, members, len(graph["n_atoms"]))
             columns[f"n_{stream}_tokens"] = sizes[rows]
@@ -145,6 +156,15 @@ def _tokens(
     if sizes.shape != (rows,) or flat.shape != (int(sizes.sum(dtype=np.int64)),):
         raise BrokenBlock(f"{stream} tokens are not as many as promised")
     return flat, sizes
+
+
+def _ids(members: Mapping[str, bytes], rows: int, skeletons: bool) -> NDArray[np.int64]:
+    if not skeletons:
+        return hash_lines(unpack_lines(members["smiles.txt.gz"]), rows)
+    stored = unpack_arrays(members["key.npz"])["skeleton"]
+    if (stored.dtype, stored.shape) != (np.int64, (rows,)):
+        raise BrokenBlock("skeletons that are not as many as promised")
+    return stored
 
 
 def _packed(columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.integer]]:

@@ -7,6 +7,7 @@ m molecules, a atoms and b bonds and s, t tokens in all; nothing is padded.
     n_smiles_tokens (m,) smiles_tokens (s,)        ids of the SMILES tokenizer
     n_text_tokens (m,) text_tokens (t,)            ids of the text tokenizer
     line (m,)                                      where the molecule stood in the input, from 1
+    ids (m,)                                       equal ones are the same molecule, see `sharding.identity`
 Rows can be cut, gathered and joined without a Python loop over molecules.
 """
 
@@ -42,6 +43,7 @@ class Molecules:
     n_text_tokens: NDArray[np.integer]
     text_tokens: NDArray[np.integer]
     line: NDArray[np.integer]
+    ids: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.n_atoms)

@@ -105,6 +105,9 @@ class RecordConfig:
     """describer: rules, no model, the same text every time. llm: `language_model` writes, the describer stands in."""
     fingerprints: list[Fingerprint] = field(default_factory=list)
     """Any of maccs (167 bits), pubchem (881 bits), erg (441 numbers), as [maccs,pubchem,erg]."""
+    skeleton: bool = False
+    """Keep 64 bits of each molecule's InChIKey skeleton, which loss.same_molecule=skeleton compares. 8 bytes a
+    molecule; mode=plan measures its time."""
     standardise: StandardiseConfig = field(default_factory=StandardiseConfig)
     language_model: LanguageModelConfig = field(default_factory=LanguageModelConfig)
 

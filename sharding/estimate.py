@@ -85,7 +85,12 @@ def measure(config: ShardConfig, plan: Plan) -> Cost:
     middle = time.perf_counter()
     found = records(canonical)
     members = block.encode(
-        found.molecules, found.smiles, found.texts, fingerprints=found.fingerprints, tokenizers=tokenizers
+        found.molecules,
+        found.smiles,
+        found.texts,
+        fingerprints=found.fingerprints,
+        skeletons=found.skeletons,
+        tokenizers=tokenizers,
     )
     end = time.perf_counter()
     rows = max(1, len(smiles))

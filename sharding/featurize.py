@@ -20,6 +20,7 @@ from sharding.columns import Molecules
 from sharding.config import RecordConfig
 from sharding.fingerprint import fingerprints
 from sharding.graph import atom_columns, bond_columns, bond_ends
+from sharding.identity import hash_names, skeletons
 from sharding.molecule import Rejected, canonicalise, parse
 from sharding.structure import Structures
 from sharding.text.describe import describe_all
@@ -47,13 +48,15 @@ class Featurized:
     """Tokens outside the vocabulary, by stream."""
     fingerprints: dict[str, NDArray[np.unsignedinteger]] = field(default_factory=dict)
     """(k, width) of each that `RecordConfig.fingerprints` asks for"""
+    skeletons: NDArray[np.int64] | None = None
+    """(k,) when `RecordConfig.skeleton` asks for it"""
 
 
 def featurize(
     canonical: Sequence[str], lines: NDArray[np.integer], tokenizers: Tokenizers, config: RecordConfig
 ) -> Featurized:
     """The records of these canonical SMILES; `lines` (k,) says where each stood in the input."""
-    parts, texts, kept, rejected, searched = [], [], [], [], []
+    parts, texts, kept, rejected, searched, named = [], [], [], [], [], []
     unknown: Counter[str] = Counter()
     with rdBase.BlockLogs():
         for start in range(0, max(len(canonical), 1), AT_A_TIME):  # once at least: columns of no molecule
@@ -72,10 +75,13 @@ def featurize(
                     rejected.append((position, "not_round_trip"))
             structures = read(molecules)
             parts.append(_graph_columns(structures, unknown))
-            texts += [made.text for made in describe_all(structures, [canonical[p] for p in positions_here])]
+            smiles_here = [canonical[position] for position in positions_here]
+            texts += [made.text for made in describe_all(structures, smiles_here)]
             kept += positions_here
             if config.fingerprints:
                 searched.append(fingerprints(molecules, config.fingerprints, structures))
+            if config.skeleton:
+                named.append(skeletons(molecules, smiles_here))
     strings = [canonical[position] for position in kept]
     smiles_tokens = tokenizers.smiles.encode(strings, config.max_smiles_tokens)
     text_tokens = tokenizers.text.encode(texts, config.max_text_tokens)
@@ -93,6 +99,7 @@ def featurize(
             n_text_tokens=text_tokens.lengths,
             text_tokens=text_tokens.ids,
             line=np.asarray(lines, np.int64)[positions],
+            ids=hash_names(strings),
         ),
         smiles=strings,
         texts=texts,
@@ -104,6 +111,7 @@ def featurize(
         fingerprints={
             name.value: np.concatenate([part[name] for part in searched]) for name in config.fingerprints
         },
+        skeletons=np.concatenate(named) if config.skeleton else None,
     )
 
 

@@ -147,6 +147,8 @@ def _settings(config: ShardConfig) -> dict[str, Any]:
     record = json.loads(json.dumps(asdict(config.record)))
     for name in ("smiles_tokenizer", "text_tokenizer", "language_model"):
         del record[name]
+    if not record["skeleton"]:  # absent where it is not asked for: the fingerprint of jobs from before it
+        del record["skeleton"]
     settings = {
         "column": config.column,
         "id_column": config.id_column,

@@ -53,10 +53,13 @@ def _deal(seed: int, epoch: int, blocks: int) -> NDArray[np.int64]:
 
 
 class Shards:
-    """A finished set of shards. Raises `UserError` for a folder that is none, or of another schema."""
+    """A finished set of shards. Raises `UserError` for a folder that is none, or of another schema.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    Molecules get the ids of their canonical SMILES, or else of their skeletons, if the shards keep them.
+    """
+
+    def __init__(self, root: Path, *, skeletons: bool = False) -> None:
+        self.root, self.skeletons = root, skeletons
         self.manifest: dict[str, Any] = load_manifest(root)
         if not isinstance(self.manifest, dict) or not self.manifest.keys() >= NEEDED:
             raise UserError(f"{root}/manifest.json is not that of shards. Give a folder of launch/shard.py.")
@@ -64,6 +67,11 @@ class Shards:
             raise UserError(
                 f"{root} has shards of schema {self.manifest['schema']}, this version reads schema "
                 f"{block.SCHEMA_VERSION}. Shard the molecules again into a new folder."
+            )
+        if skeletons and not self.manifest["settings"]["record"].get("skeleton"):
+            raise UserError(
+                f"{root} keeps no skeletons of its molecules, which loss.same_molecule=skeleton compares. Shard "
+                "them again with record.skeleton=true, or use loss.same_molecule=smiles."
             )
         self.tokenizers = Tokenizers.beside(root)
         if self.tokenizers.sha256 != self.manifest["settings"]["tokenizers"]:
@@ -93,7 +101,8 @@ class Shards:
         """A block's columns, its rows in this order of the stored ones, or else in `mixed` order."""
         members = self.members(ref)
         try:
-            molecules = block.decode(members, mixed(ref.rows) if order is None else order)
+            rows = mixed(ref.rows) if order is None else order
+            molecules = block.decode(members, rows, skeletons=self.skeletons)
         except block.BrokenBlock as error:
             raise self._broken(ref, error) from error
         if len(molecules) != ref.rows:

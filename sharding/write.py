@@ -117,6 +117,7 @@ def _blocks(root: Path, unique: Sequence[Row], plan: Plan, account: _Account) ->
                 made.texts,
                 fingerprints=made.fingerprints,
                 ids=names if any(names) else None,
+                skeletons=made.skeletons,
                 tokenizers=tokenizers,
             )
             yield Made(members, len(made.molecules))

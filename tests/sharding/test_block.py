@@ -15,6 +15,7 @@ from sharding.archive import BrokenBlock, pack_arrays, tar_members, unpack_array
 from sharding.columns import NAMES, Molecules, concatenate
 from sharding.config import RecordConfig
 from sharding.featurize import featurize_strings
+from sharding.identity import hash_names
 from sharding.tokens import END, START, Tokenizers
 
 UNUSUAL = ["C", "[Na+].[Cl-]", "CC(=O)[O-].[NH4+]", "C1CC1.C1CC1C", "C12C3C4C1C5C2C3C45", "[2H]O[2H]"]
@@ -121,13 +122,18 @@ def _graphs(draw):
         n_text_tokens=none,
         text_tokens=none[:0],
         line=generator.integers(0, draw(st.sampled_from([3, 2**40])), len(sizes)),
+        ids=hash_names(_names(len(sizes))),
     )
+
+
+def _names(count):
+    return [f"{row:03d}" for row in range(count)]
 
 
 @settings(max_examples=100, deadline=None)
 @given(molecules=_graphs())
 def test_any_graph_can_be_kept(molecules):
-    names = [f"{row:03d}" for row in range(len(molecules))]
+    names = _names(len(molecules))
     _same(block.decode(block.encode(molecules, names, [""] * len(names))), molecules)
 
 
