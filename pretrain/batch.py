@@ -4,6 +4,7 @@ n molecules, a atoms, e directed edges (two a bond); strings in groups of simila
     atoms (a, 8) int8, atom_molecule (a,) int64     as stored, see sharding/graph.py
     edges (2, e) int64, edge_bonds (e, 4) int8      atom -> atom over the whole batch
     smiles, text: Strings                           ids (k, L) int64, mask (k, L) bool a group
+    ids (n,) int64                                  equal ones are the same molecule
 Integers travel; `atom_inputs` and `bond_inputs` expand them to 39 and 10 numbers on the device. Strings are
 sorted by length into groups that are padded each by itself: attention over the padding of one matrix would
 cost about half of the text stream's time. Groups are cut here, on the CPU, so the step never waits for a size.
@@ -54,6 +55,7 @@ class Batch:
     edge_bonds: Int8[Tensor, "e 4"]
     smiles: Strings
     text: Strings
+    ids: Int[Tensor, " n"]
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device."""
@@ -65,10 +67,9 @@ class Batch:
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         """The same batch, every tensor changed."""
-        graph = {
-            name: change(getattr(self, name)) for name in ("atoms", "atom_molecule", "edges", "edge_bonds")
-        }
-        return Batch(size=self.size, smiles=self.smiles.each(change), text=self.text.each(change), **graph)
+        names = ("atoms", "atom_molecule", "edges", "edge_bonds", "ids")
+        changed = {name: change(getattr(self, name)) for name in names}
+        return Batch(size=self.size, smiles=self.smiles.each(change), text=self.text.each(change), **changed)
 
 
 def collate(molecules: Molecules) -> Batch:
@@ -92,7 +93,14 @@ def collate(molecules: Molecules) -> Batch:
         edge_bonds=torch.from_numpy(edge_bonds),
         smiles=_strings(molecules.smiles_tokens, molecules.n_smiles_tokens),
         text=_strings(molecules.text_tokens, molecules.n_text_tokens),
+        ids=torch.from_numpy(np.ascontiguousarray(molecules.ids, np.int64)),
     )
+
+
+def collate_chunks(molecules: Molecules, chunk: int) -> list[Batch]:
+    """`chunk` molecules each, in order, the last the rest; 0: all in one."""
+    count = len(molecules)
+    return [collate(part) for part in molecules.cut([*range(0, count, chunk or count), count])]
 
 
 def atom_inputs(atoms: Int8[Tensor, "a 8"], dtype: torch.dtype) -> Float[Tensor, "a 39"]:

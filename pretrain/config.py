@@ -23,6 +23,14 @@ class Negatives(StrEnum):
     this_rank = "this_rank"
 
 
+class SameMolecule(StrEnum):
+    """Which molecules of a batch are the same one, and so no negatives of each other."""
+
+    smiles = "smiles"
+    skeleton = "skeleton"
+    none = "none"
+
+
 class Streams(StrEnum):
     """Which contrastive streams are trained."""
 
@@ -87,6 +95,9 @@ class LossConfig:
     """Train log(1/temperature) with the encoders, kept within the same limits."""
     negatives: Negatives = Negatives.everyone
     """everyone (embeddings are gathered across ranks) or this_rank."""
+    same_molecule: SameMolecule = SameMolecule.smiles
+    """What makes two molecules of a batch the same, which are then no negatives of each other: smiles (canonical),
+    skeleton (connectivity alone: needs shards made with record.skeleton=true), or none (all are negatives)."""
     streams: Streams = Streams.both
     """both, graph or text."""
 
@@ -105,6 +116,9 @@ class TrainConfig:
     """Optimizer steps in all, those before a resume included."""
     batch: int = 1024
     """Molecules a step over all ranks. Each has 2 * batch - 2 negatives in a stream."""
+    chunk: int = 0
+    """Molecules of a rank that go through the encoders at once, when memory cannot hold its share of the batch: the
+    same gradients for one forward more, see pretrain/cached.py. 0 takes all at once."""
     lanes: int = 0
     """Sequences that the blocks are dealt to; a multiple of the ranks, divides batch. 0 chooses."""
     learning_rate: float = 5e-4
@@ -148,6 +162,7 @@ class TrainConfig:
             "weight_decay",
             "gradient_clipping",
             "lanes",
+            "chunk",
             "seed",
             "head_start",
         ):

@@ -5,6 +5,7 @@ Weights are float32, gathered from whatever ZeRO stage wrote them; loading needs
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +29,18 @@ def export(config: ExportConfig) -> Encoder:
     options: Any = OmegaConf.merge(OmegaConf.structured(PretrainConfig), OmegaConf.load(run / "config.yaml"))
     model, loss = ModelConfig(**options.model), LossConfig(**options.loss)
     shards = Shards(Path(options.data))
-    settings = shards.manifest["settings"]
+    # what an encoder reads needs no skeleton: it only tells molecules of a batch apart
+    record = replace(record_config(shards.manifest["settings"]["record"]), skeleton=False)
     about = describe_encoder(
         model,
         loss,
-        record_config(settings["record"]),
+        record,
         shards.tokenizers,
         _origin(run, step, options, shards),
     )
     module = build(about, shards.tokenizers)
     module.load_state_dict(checkpoint.weights(run / "checkpoints" / f"step-{step}"))
-    encoder = Encoder(module.eval(), shards.tokenizers, record_config(settings["record"]), about)
+    encoder = Encoder(module.eval(), shards.tokenizers, record, about)
     encoder.save(output)
     write_bytes(output / "README.md", model_card(about).encode())
     return encoder

@@ -3,8 +3,8 @@
 n molecules, h and w widths, d projection.
     Batch  ->  encode:  Views of (n, h), (n, h), (n, w), (n, w): local, global, smiles, text
     Batch  ->  forward: Projections (n, d) of each, and the temperature
-One module and one forward a step, because ZeRO-3 gathers parameters call by call and hangs when ranks call
-differently. The loss lives outside: it needs the other ranks.
+One module and one forward a chunk, because ZeRO-3 gathers parameters call by call and hangs when ranks call
+differently. The loss lives outside: it needs the other chunks and the other ranks.
 
 After LGM-CL (arXiv 2601.22610): graph stream local vs global, text stream SMILES vs description, each with its
 own heads. The paper is silent on whether heads are shared between views; here each view has its own.

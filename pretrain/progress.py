@@ -9,7 +9,7 @@ import time
 import torch
 import torch.distributed as dist
 
-from pretrain.batch import Batch, Prefetch
+from pretrain.batch import Item, Prefetch
 from pretrain.model import STREAMS
 
 
@@ -27,7 +27,7 @@ class Window:
         """Leave out the time since the last step: an evaluation, a checkpoint."""
         self._begun = time.perf_counter()
 
-    def wait_for(self, batches: Prefetch[Batch]) -> Batch:
+    def wait_for(self, batches: Prefetch[Item]) -> Item:
         """The next batch, its delay counted."""
         asked = time.perf_counter()
         batch = next(batches)

@@ -1,21 +1,24 @@
 """The loop: shards in, a run folder out, and what happens at a step on one screen.
 
     PretrainConfig  ->  run/ with metrics, evaluations and checkpoints
-A step is a function of (configuration, shards, step): its molecules come from the lanes, its dropout from a
-seed of (seed, step, rank). So a resumed run is the run that was never stopped.
+A step is a function of (configuration, shards, step): its molecules come from the lanes, the dropout of each
+chunk of them from a seed of (seed, step, rank, chunk). So a resumed run is the run that was never stopped.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from pretrain import checkpoint
-from pretrain.batch import Batch, Prefetch, collate
-from pretrain.config import Negatives, PretrainConfig
+from pretrain.batch import Batch, Prefetch, collate, collate_chunks
+from pretrain.cached import cached_backward, objective
+from pretrain.config import LossConfig, PretrainConfig, SameMolecule
 from pretrain.diagnostics import evaluate, from_all_ranks
 from pretrain.engine import build_engine, join
 from pretrain.head_start import start_heads
@@ -32,7 +35,7 @@ from sharding.table import BlockTable
 
 def pretrain(config: PretrainConfig) -> dict[str, float]:
     """Train to `train.steps` and return the last evaluation; nothing when all steps were done before."""
-    shards = Shards(Path(config.data))
+    shards = Shards(Path(config.data), skeletons=config.loss.same_molecule is SameMolecule.skeleton)
     check_folder(config)
     device = join(config.train)
     rank, world = dist.get_rank(), dist.get_world_size()
@@ -52,7 +55,8 @@ def pretrain(config: PretrainConfig) -> dict[str, float]:
     with ProgressLine("pretrain", config.train.steps, start, enabled=rank == 0) as line:
         if not fresh:
             line.say(f"resumed at step {start:,} from {folder}")
-        batches = Prefetch(_batches(reader, lanes, start, device), config.train.prefetch)
+        steps = _steps(reader, lanes, start, config.train.chunk, device)
+        batches = Prefetch(steps, config.train.prefetch)
         try:
             evaluation = _loop(engine, batches, gallery, config, record, line, about)
         finally:
@@ -64,7 +68,7 @@ def pretrain(config: PretrainConfig) -> dict[str, float]:
 
 def _loop(
     engine: Any,
-    batches: Prefetch[Batch],
+    batches: Prefetch[list[Batch]],
     gallery: list[Batch],
     config: PretrainConfig,
     record: Record,
@@ -85,9 +89,9 @@ def _loop(
     if line.done == 0:
         evaluation = evaluated(0)  # what training has to beat
     for step in range(line.done + 1, train.steps + 1):
-        batch = window.wait_for(batches)
-        _seed(train.seed, step, rank)
-        window.add(train_step(engine, batch, config.loss.negatives))
+        chunks = window.wait_for(batches)
+        seed = partial(seed_dropout, train.seed, step, rank)
+        window.add(train_step(engine, chunks, seed, config.loss))
         last = step == train.steps
         if step % train.log_every == 0 or last:
             metrics = window.close() | {"learning_rate": engine.get_lr()[0]}
@@ -139,20 +143,42 @@ def agree(question: Callable[[Path], int | None], folder: Path) -> int | None:
     return answer[0]
 
 
-def train_step(engine: Any, batch: Batch, negatives: Negatives) -> dict[str, torch.Tensor]:
+def train_step(
+    engine: Any, chunks: list[Batch], seed: Callable[[int], None], loss: LossConfig
+) -> dict[str, Tensor]:
     """Forward, NT-Xent of each stream, backward, optimizer step. The local losses, detached.
 
-    The objective is the mean of the streams' losses, so that it compares with chance, log(2N - 1).
+    More than one chunk go through the encoders one after the other, see `pretrain.cached`. `seed(k)` starts the
+    dropout of chunk k.
     """
-    projections, temperature = engine(batch.to(engine.device))
-    losses = {
-        stream: ntxent_loss(projections[first], projections[second], temperature, negatives=negatives.value)
+    ids = torch.cat([chunk.ids for chunk in chunks]).to(engine.device)
+    losses = partial(stream_losses, ids=ids, loss=loss)
+    if len(chunks) > 1:
+        found = cached_backward(engine, chunks, seed, losses)
+    else:
+        seed(0)
+        found = losses(*engine(chunks[0].to(engine.device)))
+        engine.backward(objective(found))
+    engine.step()
+    return {stream: value.detach() for stream, value in found.items()}
+
+
+def stream_losses(
+    projections: dict[str, Tensor], temperature: Tensor | float, *, ids: Tensor, loss: LossConfig
+) -> dict[str, Tensor]:
+    """NT-Xent of each stream that is trained, over the molecules of all ranks. ids (n,) are of this rank's rows."""
+    nobody = loss.same_molecule is SameMolecule.none
+    return {
+        stream: ntxent_loss(
+            projections[first],
+            projections[second],
+            temperature=temperature,
+            ids=None if nobody else ids,
+            negatives=loss.negatives.value,
+        )
         for stream, (first, second) in STREAMS.items()
         if first in projections
     }
-    engine.backward(torch.stack(list(losses.values())).mean())
-    engine.step()
-    return {stream: loss.detach() for stream, loss in losses.items()}
 
 
 def plan_data(shards: Shards, config: PretrainConfig, rank: int, world: int) -> tuple[Lanes, list[Batch]]:
@@ -169,7 +195,7 @@ def plan_data(shards: Shards, config: PretrainConfig, rank: int, world: int) -> 
     each = len(gallery) // world
     if each < 2:
         raise UserError(f"evaluation.held_out={config.evaluation.held_out} gives {world} ranks no gallery.")
-    size = max(2, config.train.batch // world)
+    size = max(2, config.train.chunk or config.train.batch // world)
     return plan, [
         collate(gallery.slice(begin, min(begin + size, (rank + 1) * each)))
         for begin in range(rank * each, (rank + 1) * each, size)
@@ -182,13 +208,16 @@ def gallery_molecules(shards: Shards, held_out: BlockTable, count: int) -> Molec
     return molecules.slice(0, min(count, len(molecules)))
 
 
-def _batches(reader: Reader, lanes: Lanes, done: int, device: torch.device) -> Iterator[Batch]:
-    """Batches from the step after `done` on, pinned when the device is not the CPU."""
+def _steps(
+    reader: Reader, lanes: Lanes, done: int, chunk: int, device: torch.device
+) -> Iterator[list[Batch]]:
+    """The chunks of each step after `done`, pinned when the device is not the CPU."""
     for _, _, molecules in reader(*divmod(done, lanes.steps)):
-        batch = collate(molecules)
-        yield batch.pin_memory() if device.type == "cuda" else batch
+        chunks = collate_chunks(molecules, chunk)
+        yield [part.pin_memory() for part in chunks] if device.type == "cuda" else chunks
 
 
-def _seed(seed: int, step: int, rank: int) -> None:
-    """Dropout of this step and rank: a function, not a state that a checkpoint would have to carry."""
-    torch.manual_seed(int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0] >> 1))
+def seed_dropout(seed: int, step: int, rank: int, chunk: int) -> None:
+    """Start the dropout of a chunk: a function of its place, not a state that a checkpoint would have to carry."""
+    place = np.random.SeedSequence((seed, step, rank, chunk))
+    torch.manual_seed(int(place.generate_state(1, np.uint64)[0] >> 1))
