@@ -79,6 +79,7 @@ def _ends_well(job, output, calm):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_driver_killed_at_fifty_moments(calm, tmp_path):
     """Each run gets a little further; from time to time everything starts again in a new folder."""
     moments = random.Random(0)
@@ -99,6 +100,7 @@ def test_a_driver_killed_at_fifty_moments(calm, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_workers_and_their_children_killed_at_fifty_moments(calm, tmp_path):
     moments = random.Random(1)
     kills = finished = 0
@@ -120,6 +122,7 @@ def test_workers_and_their_children_killed_at_fifty_moments(calm, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_ray_workers_nodes_and_drivers_killed_at_fifty_moments(calm, tmp_path):
     """A head without CPUs and two nodes. A node that was killed is replaced, a driver started again."""
     from ray.cluster_utils import Cluster
