@@ -10,7 +10,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from pretrain.ntxent.agreement import agreement
-from pretrain.ntxent.distributed import Ranks
+from pretrain.ntxent.closed_form import ntxent_closed_form
+from pretrain.ntxent.distributed import Ranks, gather
+from pretrain.ntxent.kernel import ops
 from tests.ntxent.cases import FORMS, loss_of, tiles_of, views
 
 MOLECULES = 24  # divisible by 1, 2, 3 and 4 ranks
@@ -58,7 +60,9 @@ def step(first: Tensor, second: Tensor, **options: Any) -> dict[str, Tensor]:
 
 
 def averaged(outcome: dict[str, Tensor], group: dist.ProcessGroup | None = None) -> dict[str, Tensor]:
-    """The mean over ranks, as data parallelism takes it."""
+    """The mean over ranks, as data parallelism takes it; what a lone process has."""
+    if not dist.is_initialized():
+        return outcome
     for value in outcome.values():
         dist.all_reduce(value, group=group)
         value /= dist.get_world_size(group)
@@ -89,6 +93,20 @@ def step_without_the_first(rank: int, world: int) -> tuple[dict[str, Tensor] | N
         return None, refusal(lambda: step(*share, group=group))
     outcome = averaged(step(*share, group=group), group)
     return outcome, refusal(lambda: step(*share, group=group, form="moco" if rank == 2 else "clip"))
+
+
+def rounded_on_my_share(rank: int, world: int) -> dict[str, Tensor]:
+    """The loss of rows in bfloat16 by the kernel's operators, which a CPU computes in tiles."""
+    share = slice(rank * MOLECULES // world, (rank + 1) * MOLECULES // world)
+    leaves = [view[share].float().requires_grad_() for view in molecules()]
+    tau = torch.tensor(0.1, requires_grad=True)
+    ranks = Ranks(rank, world)
+    loss = ntxent_closed_form(
+        *leaves, tau, IDS[share], ranks, clip=True, products=ops, rounding=torch.bfloat16
+    )
+    loss.backward()
+    of_views = [gather(leaf.grad / world, ranks).flatten(0, 1) for leaf in leaves if leaf.grad is not None]
+    return {"views": torch.cat(of_views)} | averaged({"loss": loss.detach(), "temperature": tau.grad})
 
 
 def one_molecule_each(rank: int, world: int) -> dict[str, Tensor]:

@@ -15,8 +15,13 @@ def assert_same(outcome, expected):
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
-    """Two ranks, started once for three tests."""
-    work = (ranks.steps_on_my_share, ranks.step_alone_on_uneven_share, ranks.one_molecule_each)
+    """Two ranks, started once for four tests."""
+    work = (
+        ranks.steps_on_my_share,
+        ranks.step_alone_on_uneven_share,
+        ranks.one_molecule_each,
+        ranks.rounded_on_my_share,
+    )
     return list(zip(*run_ranks(ranks.all_of, 2, tmp_path_factory.mktemp("pair"), *work), strict=True))
 
 
@@ -50,6 +55,13 @@ def test_one_molecule_a_rank_is_enough(pair):
     one, other = pair[2]
     expected = ranks.step(*(view[:2] for view in ranks.molecules()))
     assert_same({name: (one[name] + other[name]) / 2 for name in expected}, expected)
+
+
+def test_rounded_rows_are_gathered_as_they_are(pair):
+    """In CLIP's form with ids, by the kernel's operators: one process's loss to single precision."""
+    expected = ranks.rounded_on_my_share(0, 1)
+    for outcome in pair[3]:
+        torch.testing.assert_close(outcome, expected, rtol=1e-5, atol=1e-7)
 
 
 def test_a_group_keeps_to_itself(tmp_path):
