@@ -61,7 +61,7 @@ class _Answer(NamedTuple):
 def _answers_unless_all_agree(ours: _Answer, ranks: Ranks) -> list[_Answer]:
     group = _cpu_group(ranks)
     number = ours.number()
-    extremes = torch.tensor([number, -number])
+    extremes = torch.tensor([number, -number], device="cpu")
     dist.all_reduce(extremes, dist.ReduceOp.MAX, group=group)
     highest, lowest = extremes[0].item(), -extremes[1].item()
     if highest == lowest != _REFUSED:
