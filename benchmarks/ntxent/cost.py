@@ -3,9 +3,9 @@
 M rows, d width; r operations/s of a large matrix product, b bytes/s of a large copy
     floor = max(operations / r, bytes / b)
 
-The definition multiplies M x M x d three times, at two operations each: similarities in the forward, and their
-weights by the rows in the backward for M rows as anchors and as others. A form that does not hold the similarities
-computes them again: 2 M^2 d forward, 4 M^2 d backward. Symmetry halves the forward.
+The definition multiplies M x M x d three times, at 2 M^2 d operations each: for the similarities, and in the backward
+for rows as anchors and for rows as others. A form that does not hold the similarities computes half of them by
+symmetry in the forward, all again in the backward, and multiplies once, by the weights of both directions added.
 """
 
 import time
@@ -31,7 +31,7 @@ def operations(rows: int, width: int) -> float:
 
 
 def least_operations(rows: int, width: int) -> float:
-    """With the forward's symmetry used and the similarities computed again in the backward."""
+    """Of the kernel's scheme; the torch tiles use symmetry in the backward too, and need 4 M^2 d."""
     return 5.0 * rows**2 * width
 
 

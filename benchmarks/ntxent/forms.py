@@ -86,7 +86,7 @@ def lean(first: Tensor, second: Tensor, temperature: Tensor, dtype: torch.dtype)
 
 
 def lightly(device: torch.device) -> Loss:
-    """The loss from lightly's own file, as it was installed: `pip install --no-deps lightly`.
+    """The loss from lightly's own file, as it was installed; docs/ntxent.md says how.
 
     The packages around that file import torchvision and pytorch_lightning, which the loss does not use and which
     would replace a torch for CPUs by one for CUDA. So they are entered by their folders, without their `__init__`,

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 def test_all_forms_are_the_same_loss(name):
     """Ratios between different losses would mean nothing."""
     if name == "lightly" and importlib.util.find_spec("lightly") is None:
-        pytest.skip("lightly is not installed: pip install --no-deps lightly")
+        pytest.skip("lightly is not installed: docs/ntxent.md")
     leaves = inputs(48, 24, CPU)
     found = errors(*step(form(name, CPU), leaves), exact(*leaves, torch.float32))
     assert found.loss < 1e-4  # a small loss, of which (3) in float32 keeps four figures
