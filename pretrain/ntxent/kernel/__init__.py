@@ -1,6 +1,6 @@
 """The two products of NT-Xent in CUDA C++: sources, build, loading and torch operators.
 
-ntxent.h               the library's four functions, without torch
+ntxent.h               the library's functions, without torch
 library.cu             checks a problem, chooses a path
 portable*              mma.sync, compute capability 8.0 and later; mma.cuh and ptx.cuh are its tools
 hopper*                wgmma and TMA, compute capability 9.0

@@ -9,7 +9,8 @@ for the device.
 """
 
 import ctypes
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -70,7 +71,8 @@ class Binding:
 
     def path(self) -> int:
         """The best path of torch's current device, or -1."""
-        return int(self._c.molparallax_ntxent_path())
+        with self._on(torch.device("cuda" if torch.cuda.is_available() else "cpu")):
+            return int(self._c.molparallax_ntxent_path())
 
     def scratch_bytes(self, path: int, problem: NtxentProblem, work: int) -> int:
         """What the library asks for; `work` is ROW_SUMS, PULL or BOTH_SUMS."""
@@ -80,7 +82,7 @@ class Binding:
 
     def negative_sums(self, path: int, problem: NtxentProblem, both: bool) -> tuple[Tensor, Tensor]:
         """Row sums, and column sums or an empty tensor."""
-        with _on(problem):
+        with self._on(_device(problem)):
             row_sums = _empty(problem, torch.float32, problem.m)
             column_sums = _empty(problem, torch.float32, problem.k if both else 0)
             scratch = _empty(
@@ -94,12 +96,22 @@ class Binding:
         """What all negatives together do to each row."""
         row_weights = _ready(row_weights, torch.float32, (problem.m,))
         column_weights = _ready(column_weights, torch.float32, (problem.k,))
-        with _on(problem):
+        with self._on(_device(problem)):
             out = _empty(problem, torch.float32, problem.m, problem.d)
             scratch = _empty(problem, torch.uint8, self.scratch_bytes(path, problem, PULL))
             pointers = (_at(row_weights), _at(column_weights), _at(out), _at(scratch), _stream(problem))
             self._check(self._c.molparallax_ntxent_pull(ctypes.byref(problem), path, *pointers))
         return out
+
+    @contextmanager
+    def _on(self, device: torch.device) -> Iterator[None]:
+        """The device as torch's current one and the library's. Host memory is for a test without a GPU."""
+        if device.type != "cuda":
+            yield
+            return
+        with torch.cuda.device(device):
+            self._check(self._c.molparallax_ntxent_device(torch.cuda.current_device()))
+            yield
 
     def _check(self, code: int) -> None:
         if code:
@@ -127,12 +139,6 @@ def _device(problem: NtxentProblem) -> torch.device:
 
 def _empty(problem: NtxentProblem, dtype: torch.dtype, *shape: int) -> Tensor:
     return torch.empty(shape, dtype=dtype, device=_device(problem))
-
-
-def _on(problem: NtxentProblem) -> AbstractContextManager[object]:
-    """The problem's device as the current one. Host memory is what a test without a GPU works on."""
-    device = _device(problem)
-    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def _stream(problem: NtxentProblem) -> ctypes.c_void_p:

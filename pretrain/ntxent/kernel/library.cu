@@ -31,6 +31,8 @@ int check(const NtxentProblem *problem, int path) {
 
 }  // namespace
 
+int molparallax_ntxent_device(int ordinal) { return cudaSetDevice(ordinal); }
+
 int molparallax_ntxent_scratch(const NtxentProblem *problem, int path, int pass, size_t *bytes) {
     if (!bytes || pass < NTXENT_ROW_SUMS || pass > NTXENT_BOTH_SUMS) return cudaErrorInvalidValue;
     if (int error = check(problem, path)) return error;

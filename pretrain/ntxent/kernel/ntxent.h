@@ -37,6 +37,10 @@ enum { NTXENT_PORTABLE = 0, NTXENT_HOPPER = 1 };
 
 enum { NTXENT_ROW_SUMS = 0, NTXENT_PULL = 1, NTXENT_BOTH_SUMS = 2 };
 
+/* The calling thread's device, for all that follows. The library has a CUDA runtime of its own, whose current device
+ * need not be torch's. */
+int molparallax_ntxent_device(int ordinal);
+
 /* Bytes of scratch that a pass needs on this path: sums without column_sums, pull, or sums with column_sums. An
  * unsupported problem or device is an error. */
 int molparallax_ntxent_scratch(const NtxentProblem *problem, int path, int pass, size_t *bytes);

@@ -63,6 +63,8 @@ inline cudaError_t cudaGetDevice(int *ordinal) {
     return cudaSuccess;
 }
 
+inline cudaError_t cudaSetDevice(int ordinal) { return ordinal ? cudaErrorInvalidDevice : cudaSuccess; }
+
 inline cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int) {
     const emulation::Device &device = emulation::device;
     *value = attribute == cudaDevAttrMultiProcessorCount            ? device.multiprocessors
