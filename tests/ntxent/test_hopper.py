@@ -115,7 +115,7 @@ SHAPES = [
     (2 * 33, 2 * 33, 256, 20, 0, 33, True, 1),
     (2 * 140, 2 * 140, 256, 20, 0, 140, True, 2),  # more panels and tiles than stages
     (2 * 33, 2 * 33, 512, 20, 0, 33, False, 1),
-    (2 * 75, 2 * 75, 512, 20, 0, 75, True, 1),  # the same
+    (2 * 75, 2 * 75, 512, 20, 0, 75, True, 2),  # the same
 ]
 
 
@@ -134,15 +134,15 @@ def compare_sums(library, of):
 
 
 def test_sums_of_super_tiles_with_several_strips_and_tiles(library):
-    """Sixteen of 256 x 256, the last ones ragged."""
-    compare_sums(library.device(), case(780, 780, 64, 20, 0, 0, True))
+    """Four of 256 x 256, the last ones ragged."""
+    compare_sums(library.device(), case(400, 400, 64, 20, 0, 0, True))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("d", [128, 256, 512])
 def test_sums_of_triangles_with_several_strips_and_tiles(library, d):
     """Rows are replaced while the last tiles of a strip are still being read."""
-    compare_sums(library.device(), case(2 * 650, 2 * 650, d, 20, 0, 650, False))
+    compare_sums(library.device(), case(2 * 550, 2 * 550, d, 20, 0, 550, False))
 
 
 @pytest.mark.slow
@@ -209,7 +209,7 @@ def test_the_emulation_sees_what_is_broken(tmp_path, mutant):
     assert text.count(says) == 1
     (sources / name).write_text(text.replace(says, instead))
     broken = build(tmp_path / "broken.so", sources)
-    assert any(complains(broken.device(1, seed), case(*sizes)) for seed in range(8))
+    assert any(complains(broken.device(2, seed), case(*sizes)) for seed in range(8))
 
 
 def complains(library, of):

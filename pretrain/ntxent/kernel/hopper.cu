@@ -24,7 +24,7 @@ cudaError_t with_width(int64_t d, Use use) {
 template <int D>
 cudaError_t plan_of_sums(const NtxentProblem &p, bool triangle, bool both, SumsPlan *plan, int *clusters) {
     const cudaError_t error = count_clusters(cluster_sums<D>, SumsShape<D>::BYTES, clusters);
-    if (!error) *plan = plan_sums(p.m, p.k, triangle, both, *clusters * CLUSTER);
+    if (!error) *plan = plan_pairs(p.m, p.k, triangle, both, *clusters);
     return error;
 }
 

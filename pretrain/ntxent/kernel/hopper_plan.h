@@ -122,6 +122,22 @@ inline int64_t pairs_in(const SumsPlan &plan) {
     return pairs;
 }
 
+/* The largest side of those with which the clusters are done first. Time counts the rounds of pairs and the tiles of
+ * each; that a pair begins and ends is taken for two tiles more, which is a guess. */
+inline SumsPlan plan_pairs(int64_t m, int64_t k, bool triangle, bool both, int clusters) {
+    constexpr int TO_BEGIN_AND_END = 2;
+    SumsPlan best{};
+    int64_t least = INT64_MAX;
+    for (int side = LARGEST_SIDE; side >= TILE_COLUMNS; side /= 2) {
+        const SumsPlan plan{side, pieces(m, side), pieces(k, side), triangle, both};
+        const int64_t strips = pieces(m < side ? m : side, TILE_COLUMNS);
+        const int64_t tiles = pieces(k < side ? k : side, TILE_COLUMNS);
+        const int64_t time = pieces(pairs_in(plan), clusters) * (strips * tiles + TO_BEGIN_AND_END);
+        if (time < least) least = time, best = plan;
+    }
+    return best;
+}
+
 }  // namespace hopper
 }  // namespace ntxent
 #endif
