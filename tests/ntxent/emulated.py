@@ -2,6 +2,7 @@
 
 import ctypes
 import fcntl
+import hashlib
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from pretrain.ntxent.kernel.binding import Binding
-from pretrain.ntxent.kernel.build import FOLDER
+from pretrain.ntxent.kernel.build import FOLDER, fingerprint
 
 EMULATION = Path(__file__).parent / "emulation"
 CPU = torch.device("cpu")
@@ -34,11 +35,14 @@ class Emulated(Binding):
 
 
 def build_emulation(folder: Path) -> Emulated:
-    """Compiled once for all test processes."""
+    """Compiled once for all test processes, and again when a source has changed."""
     compiler = shutil.which("g++")
     if compiler is None:
         pytest.skip("no g++ to compile the emulation")
-    library = folder / "libemulated.so"
+    sources = hashlib.sha256(fingerprint().encode())
+    for source in sorted(EMULATION.glob("*.*")):
+        sources.update(source.read_bytes())
+    library = folder / f"libemulated-{sources.hexdigest()[:16]}.so"
     with (folder / "emulation.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not library.exists():

@@ -49,19 +49,22 @@ def kernel_on(device: torch.device) -> tuple[Binding, int]:
 def _choice(index: int) -> tuple[str | None, Binding | None, int]:
     device = torch.device("cuda", index)
     try:
+        if torch.cuda.get_device_capability(device) < (8, 0):
+            name = torch.cuda.get_device_name(device)
+            raise Unavailable(f"it needs compute capability 8.0, Ampere or later, and the device is a {name}")
         library = find(device)
-        binding, path = Binding(library), _agreeing_path(library, device)
+        return None, Binding(library), _agreeing_path(library, device)
     except Unavailable as reason:
         return str(reason), None, -1
-    return None, binding, path
+    except OSError as failed:  # dlopen's, of a library from another system
+        return f"its library cannot be loaded: {failed}", None, -1
 
 
 def _agreeing_path(library: Path, device: torch.device) -> int:
     with torch.cuda.device(device):
         best = Binding(library).path()
     if best < 0:
-        name = torch.cuda.get_device_name(device)
-        raise Unavailable(f"it needs compute capability 8.0, Ampere or later, and the device is a {name}")
+        raise Unavailable("its library finds no device: the driver may be older than the library's CUDA")
     for path in range(best, -1, -1):
         problem = check.complaint(library, path, device)
         if problem is None:
