@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_three_rates(shards_folder):
-    sizes = "--batch 16 --chunk 8 --steps 1 --windows 1".split()
+    sizes = ["--batch", "16", "--chunk", "8", "--steps", "1", "--windows", "1"]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.training", "--shards", str(shards_folder), *sizes],
         cwd=ROOT,
