@@ -47,8 +47,7 @@ constexpr int LARGEST_SHARED = 227 * 1024; /* of a block */
 
 static_assert((PRODUCER_REGISTERS + CONSUMER_GROUPS * CONSUMER_REGISTERS) * WARPGROUP <= 65536, "a multiprocessor's");
 
-/* sums: a stage of the ring is one panel of a tile of columns. Two accumulators take turns: one is multiplied into
- * while the other's exponentials are added. */
+/* sums: a stage of the ring is one panel of a tile of columns. */
 template <int D>
 struct SumsShape {
     static constexpr int ROWS = 128, COLUMNS = TILE_COLUMNS; /* of a block's tile; a warpgroup has half the rows */

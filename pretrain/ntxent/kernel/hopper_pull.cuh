@@ -204,8 +204,8 @@ struct Pulling {
 template <class Consumer>
 NTXENT_HOPPER_KERNEL(CLUSTER, THREADS)
     cluster_pull(const __grid_constant__ CUtensorMap rows, const __grid_constant__ CUtensorMap columns,
-                const __grid_constant__ CUtensorMap column_weights, Operands of, PullPlan plan,
-                const float *row_weights, float *out) {
+                 const __grid_constant__ CUtensorMap column_weights, Operands of, PullPlan plan,
+                 const float *row_weights, float *out) {
 #ifdef NTXENT_HOPPER_CODE
     using Shape = typename Consumer::Shape;
     const uint32_t memory = shared_address(dynamic_memory());

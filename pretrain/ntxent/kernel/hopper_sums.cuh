@@ -1,9 +1,9 @@
 // sums of ntxent.h with wgmma: a cluster goes through pairs of super-tiles, each of its blocks through one of the two,
 // in strips of 128 rows.
 //
-// A strip stays in shared memory while the super-tile's columns pass by, a panel of 128 columns at a time. A warpgroup
-// holds two 64 x 128 tiles of dot products: between the panels of the one that the tensor cores work on, it adds the
-// exponentials of the other. Row sums wait in registers for the strip's end, column sums in shared memory for the
+// A strip stays in shared memory while the super-tile's columns pass by, a panel of 128 columns at a time. While the
+// tensor cores work on a warpgroup's 64 x 128 dot products, it adds the exponentials of the tile before, the exponents
+// of which wait in registers. Row sums wait there too, for the strip's end, and column sums in shared memory for the
 // super-tile's. A block that has no super-tile of its own, below the diagonal or the last row, goes along for the half
 // of the columns that it loads for the other, and keeps nothing.
 #pragma once
@@ -276,8 +276,7 @@ struct Summing {
 template <int D>
 NTXENT_HOPPER_KERNEL(CLUSTER, THREADS)
     cluster_sums(const __grid_constant__ CUtensorMap rows, const __grid_constant__ CUtensorMap columns,
-                Operands of, SumsPlan plan, float *row_partials,
-                float *column_partials) {
+                 Operands of, SumsPlan plan, float *row_partials, float *column_partials) {
 #ifdef NTXENT_HOPPER_CODE
     using Shape = SumsShape<D>;
     const uint32_t memory = shared_address(dynamic_memory());
