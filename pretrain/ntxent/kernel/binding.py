@@ -22,6 +22,10 @@ WIDTHS = (64, 128, 256, 512)
 ROW_SUMS, PULL, BOTH_SUMS = range(3)
 
 
+class KernelFailed(RuntimeError):
+    """A CUDA error, in words."""
+
+
 class NtxentProblem(ctypes.Structure):
     """NtxentProblem of ntxent.h, and the tensors that it points to."""
 
@@ -116,7 +120,7 @@ class Binding:
     def _check(self, code: int) -> None:
         if code:
             text: bytes = self._c.molparallax_ntxent_error(code)
-            raise RuntimeError(f"the NT-Xent kernel failed with CUDA error {code}, {text.decode()}")
+            raise KernelFailed(f"the NT-Xent kernel failed with CUDA error {code}, {text.decode()}")
 
 
 def _ready(tensor: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:

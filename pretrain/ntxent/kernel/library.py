@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from pretrain.ntxent.kernel import build, check
-from pretrain.ntxent.kernel.binding import PATHS, WIDTHS, Binding
+from pretrain.ntxent.kernel.binding import PATHS, WIDTHS, Binding, KernelFailed
 
 log = logging.getLogger(__name__)
 
@@ -56,15 +56,15 @@ def _choice(index: int) -> tuple[str | None, Binding | None, int]:
         return None, Binding(library), _agreeing_path(library, device)
     except Unavailable as reason:
         return str(reason), None, -1
-    except OSError as failed:  # dlopen's, of a library from another system
-        return f"its library cannot be loaded: {failed}", None, -1
+    except (OSError, KernelFailed) as failed:  # of a library for another system; of a driver older than it
+        return f"its library cannot be used: {failed}", None, -1
 
 
 def _agreeing_path(library: Path, device: torch.device) -> int:
     with torch.cuda.device(device):
         best = Binding(library).path()
     if best < 0:
-        raise Unavailable("its library finds no device: the driver may be older than the library's CUDA")
+        raise Unavailable("its library finds no device that it can use")
     for path in range(best, -1, -1):
         problem = check.complaint(library, path, device)
         if problem is None:
