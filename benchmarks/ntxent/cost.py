@@ -24,6 +24,14 @@ class Ceilings(NamedTuple):
     product: str
     """Which matrix product said so."""
 
+    def best(self, other: "Ceilings") -> "Ceilings":
+        """The higher of each: what slowed the other one was not the device."""
+        return Ceilings(
+            max(self.operations_per_s, other.operations_per_s),
+            max(self.bytes_per_s, other.bytes_per_s),
+            self.product,
+        )
+
 
 def operations(rows: int, width: int) -> float:
     """Of the definition, forward and backward: what TFLOP/s are counted by, whatever a form really does."""
@@ -48,7 +56,7 @@ def floor(rows: int, width: int, ceilings: Ceilings) -> float:
     )
 
 
-def ceilings(device: torch.device, patience_s: float = 2.0) -> Ceilings:
+def ceilings(device: torch.device, patience_s: float = 1.0) -> Ceilings:
     """The best of repeated large products and copies of random numbers; zeros would run faster than data."""
     on_gpu = device.type == "cuda"
     edge, dtype = (8192, torch.bfloat16) if on_gpu else (2048, torch.float32)
