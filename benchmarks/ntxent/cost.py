@@ -9,7 +9,8 @@ symmetry in the forward, all again in the backward, and multiplies once, by the 
 """
 
 import time
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 
@@ -65,8 +66,9 @@ def ceilings(device: torch.device, patience_s: float = 1.0) -> Ceilings:
     source = torch.randn((1 << 28) if on_gpu else (1 << 25), device=device)
     target = torch.empty_like(source)
 
-    def best(work: object) -> float:
-        end, times = time.monotonic() + patience_s / 2, []
+    def best(work: Callable[[], Any]) -> float:
+        end = time.monotonic() + patience_s / 2
+        times: list[float] = []
         while len(times) < 3 or (len(times) < 50 and time.monotonic() < end):
             times.append(seconds(work, device))
         return min(times[1:])
