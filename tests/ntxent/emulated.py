@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,20 +36,30 @@ class Emulated(Binding):
 
 
 def build_emulation(folder: Path) -> Emulated:
-    """Compiled once for all test processes, and again when a source has changed."""
+    """The portable path, compiled once for all test processes."""
+    return Emulated(once(folder, "portable", lambda library: compile_for_host(library, [EMULATION])))
+
+
+def once(folder: Path, name: str, build: Callable[[Path], object]) -> Path:
+    """A library that `build` writes, once for all test processes, and again when a source has changed."""
+    sources = hashlib.sha256(fingerprint().encode())
+    for source in sorted(EMULATION.rglob("*.*")):
+        sources.update(source.read_bytes())
+    library = folder / f"lib{name}-{sources.hexdigest()[:16]}.so"
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not library.exists():
+            build(folder / f"building-{name}.so")
+            (folder / f"building-{name}.so").rename(library)
+    return library
+
+
+def compile_for_host(library: Path, emulation: list[Path], kernel: Path = FOLDER) -> None:
+    """The sources in `kernel` with the instructions of `emulation`, whose first folder says what is built."""
     compiler = shutil.which("g++")
     if compiler is None:
         pytest.skip("no g++ to compile the emulation")
-    sources = hashlib.sha256(fingerprint().encode())
-    for source in sorted(EMULATION.glob("*.*")):
-        sources.update(source.read_bytes())
-    library = folder / f"libemulated-{sources.hexdigest()[:16]}.so"
-    with (folder / "emulation.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not library.exists():
-            command = [compiler, "-std=c++17", "-O1", "-shared", "-fPIC", "-Wall", "-Wextra"]
-            command += ["-Wno-unknown-pragmas", f"-I{EMULATION}", f"-I{FOLDER}"]
-            command += ['-DNTXENT_SOURCES="emulated"', str(EMULATION / "emulated.cpp")]
-            subprocess.run([*command, "-o", str(folder / "building.so")], check=True, timeout=300)
-            (folder / "building.so").rename(library)
-    return Emulated(library)
+    command = [compiler, "-std=c++17", "-O2", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"]
+    command += ["-Wno-address", "-Wno-unknown-pragmas", *(f"-I{folder}" for folder in (*emulation, kernel))]
+    command += ['-DNTXENT_SOURCES="emulated"', str(emulation[0] / "emulated.cpp"), "-o", str(library)]
+    subprocess.run(command, check=True, timeout=300)

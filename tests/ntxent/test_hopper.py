@@ -8,7 +8,6 @@ emulation knows, whether ptxas spills or serialises, is asked of ptxas.
 """
 
 import ctypes
-import fcntl
 import os
 import re
 import shutil
@@ -25,9 +24,9 @@ from torch.nn.functional import normalize
 from pretrain.ntxent import tiles
 from pretrain.ntxent.kernel import check
 from pretrain.ntxent.kernel.binding import Binding, problem_of
-from pretrain.ntxent.kernel.build import FOLDER, find_nvcc, fingerprint, kernels_in
+from pretrain.ntxent.kernel.build import FOLDER, find_nvcc, kernels_in
+from tests.ntxent.emulated import EMULATION, compile_for_host, once
 
-EMULATION = Path(__file__).parent / "emulation"
 CPU, HOPPER = torch.device("cpu"), 1
 
 
@@ -47,37 +46,14 @@ class Emulated(Binding):
 
 def build(library: Path, sources: Path = FOLDER) -> Emulated:
     """The kernel in this folder, compiled for the host."""
-    compiler = shutil.which("g++")
-    if compiler is None:
-        pytest.skip("no g++ to compile the emulation")
-    command = [
-        compiler,
-        "-std=c++17",
-        "-O2",
-        "-shared",
-        "-fPIC",
-        "-Wall",
-        "-Wextra",
-        "-Werror",
-        "-Wno-address",
-    ]
-    command += ["-Wno-unknown-pragmas", f"-I{EMULATION / 'hopper'}", f"-I{EMULATION}", f"-I{sources}"]
-    command += [f'-DNTXENT_SOURCES="{fingerprint()}"', str(EMULATION / "hopper" / "emulated.cpp")]
-    subprocess.run([*command, "-o", str(library)], check=True, timeout=300)
+    compile_for_host(library, [EMULATION / "hopper", EMULATION], sources)
     return Emulated(library)
 
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory):
     """Compiled once for all test processes."""
-    folder = tmp_path_factory.getbasetemp().parent
-    library = folder / "libhopper.so"
-    with (folder / "hopper.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not library.exists():
-            build(folder / "building_hopper.so")
-            (folder / "building_hopper.so").rename(library)
-    return Emulated(library)
+    return Emulated(once(tmp_path_factory.getbasetemp().parent, "hopper", build))
 
 
 def case(m, k, d, t, own, pair, ids, seed=0):
