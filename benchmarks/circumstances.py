@@ -14,13 +14,18 @@ from pathlib import Path
 def circumstances(benchmark: str, machine: str, *own: str) -> str:
     """The list; `machine` says how much of the processor was used, `own` what only this benchmark knows."""
     lines = [
-        f"command: `python -m benchmarks.{benchmark} {shlex.join(sys.argv[1:])}`",
+        f"command: `python -m benchmarks.{benchmark} {shlex.join(map(_nowhere, sys.argv[1:]))}`",
         f"machine: {processor()}, {machine}",
         *own,
         f"commit: {commit()}",
         f"date: {datetime.datetime.now(datetime.UTC):%Y-%m-%d}",
     ]
     return "\n".join(f"* {line}" for line in lines)
+
+
+def _nowhere(argument: str) -> str:
+    """A file by its name: where it lies on this machine means nothing elsewhere."""
+    return Path(argument).name if Path(argument).is_absolute() else argument
 
 
 def processor() -> str:

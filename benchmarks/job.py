@@ -106,9 +106,6 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help=f"append the result to {RESULTS.name}")
     args = parser.parse_args()
     given = [str(Path(one).resolve()) for one in args.input]
-    sys.argv[1:] = [
-        Path(one).name if Path(one).exists() else one for one in sys.argv[1:]
-    ]  # no paths of this machine
     runs = []
     for workers in args.workers:
         with tempfile.TemporaryDirectory() as folder:

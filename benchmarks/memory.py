@@ -87,8 +87,6 @@ def main() -> None:
         print_own(args.input[0], args.task)
         return
     given = [str(Path(one).resolve()) for one in args.input]
-    # no paths of this machine
-    sys.argv[1:] = [Path(one).name if Path(one).exists() else one for one in sys.argv[1:]]
     report = f"{circumstances('memory', f'{os.cpu_count()} cores')}\n\n{table(given, args.rows)}\n"
     print(report)
     if args.write:
