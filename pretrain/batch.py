@@ -1,7 +1,7 @@
 """A batch: columns of molecules become the tensors that the encoders read.
 
 n molecules, a atoms, e directed edges (two a bond); strings in groups of similar length, L tokens each.
-    atoms (a, 8) int8, atom_molecule (a,) int64     as stored, see sharding/graph.py
+    atoms (a, 8) int8, atom_molecule (a,) int64     as stored, see sharding/feature_table.py
     edges (2, e) int64, edge_bonds (e, 4) int8      atom -> atom over the whole batch
     smiles, text: Strings                           ids (k, L) int64, mask (k, L) bool a group
     ids (n,) int64                                  equal ones are the same molecule
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sharding.columns import Molecules, offsets
-from sharding.graph import ATOM_COLUMNS, BOND_COLUMNS, Column
+from sharding.feature_table import ATOM_COLUMNS, BOND_COLUMNS, Column
 from sharding.tokens import PADDING
 
 GROUPS = 4

@@ -25,9 +25,9 @@ from pretrain.model import TwoStreams, Vocabularies
 from sharding.columns import Molecules
 from sharding.config import RecordConfig, record_config
 from sharding.errors import UserError
+from sharding.feature_table import ATOM_COLUMNS, BOND_COLUMNS
 from sharding.featurize import featurize_strings
 from sharding.files import read_json, write_json
-from sharding.graph import ATOM_COLUMNS, BOND_COLUMNS
 from sharding.tokens import Tokenizers
 
 ENCODER_SCHEMA = 1

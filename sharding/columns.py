@@ -2,7 +2,7 @@
 
 m molecules, a atoms and b bonds and s, t tokens in all; nothing is padded.
     n_atoms (m,) n_bonds (m,)                      sizes
-    atoms (a, 8) bonds (b, 4)                      the integers of `sharding.graph`
+    atoms (a, 8) bonds (b, 4)                      the integers of `sharding.feature_table`
     ends (b, 2)                                    the two atoms of a bond, counted within its molecule
     n_smiles_tokens (m,) smiles_tokens (s,)        ids of the SMILES tokenizer
     n_text_tokens (m,) text_tokens (t,)            ids of the text tokenizer

@@ -19,9 +19,9 @@ import webdataset
 
 from sharding import block
 from sharding.config import Text
+from sharding.feature_table import ATOM_COLUMNS, BOND_COLUMNS
 from sharding.featurize import Featurized
 from sharding.files import sha256, write_bytes, write_json, write_whole
-from sharding.graph import ATOM_COLUMNS, BOND_COLUMNS
 from sharding.partition import bucket_rows, reject
 from sharding.plan import Plan, load_plan
 from sharding.records import Row, guarded_features, retold, text_writer

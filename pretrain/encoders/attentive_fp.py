@@ -17,7 +17,7 @@ from torch_geometric.nn import global_add_pool
 from torch_geometric.nn.models import AttentiveFP
 
 from pretrain.config import ModelConfig
-from sharding.graph import ATOM_INPUTS, BOND_INPUTS
+from sharding.feature_table import ATOM_INPUTS, BOND_INPUTS
 
 
 class LocalEncoder(AttentiveFP):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from pretrain.config import ModelConfig
-from sharding.graph import ATOM_INPUTS, BOND_COLUMNS
+from sharding.feature_table import ATOM_INPUTS, BOND_COLUMNS
 
 NONE, SELF, MOLECULE = 0, 1, 2
 FIRST_BOND = 3

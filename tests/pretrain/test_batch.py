@@ -7,7 +7,7 @@ from rdkit import Chem
 from torch_geometric.utils import from_smiles
 
 from pretrain.batch import Prefetch, atom_inputs, bond_inputs, collate
-from sharding.graph import ATOM_COLUMNS
+from sharding.feature_table import ATOM_COLUMNS
 from sharding.tokens import PADDING
 
 

@@ -9,11 +9,8 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdMolDescriptors
 
 from sharding import binary
+from sharding.feature_table import ATOM_COLUMNS, ATOM_INPUTS, BOND_COLUMNS, BOND_INPUTS
 from sharding.graph import (
-    ATOM_COLUMNS,
-    ATOM_INPUTS,
-    BOND_COLUMNS,
-    BOND_INPUTS,
     atom_columns,
     atom_keys,
     bond_columns,
