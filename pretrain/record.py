@@ -47,8 +47,12 @@ def check_folder(config: PretrainConfig) -> None:
 
 
 def differences(old: Any, config: PretrainConfig) -> list[str]:
-    """`train.batch: 256, now 512` for every option that a resume may not change."""
-    before = _flat(OmegaConf.to_container(old))
+    """`train.batch: 256, now 512` for every option that a resume may not change.
+
+    An option that is newer than the run had its default.
+    """
+    defaults = OmegaConf.to_container(OmegaConf.structured(PretrainConfig), enum_to_str=True)
+    before = _flat(defaults) | _flat(OmegaConf.to_container(old))
     now = _flat(OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True))
     return [
         f"{name}: {before.get(name)}, now {now.get(name)}"

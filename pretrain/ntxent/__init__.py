@@ -69,8 +69,8 @@ Form = Literal["simclr", "clip"]
 def ntxent_loss(
     first: Float[Tensor, "n d"],
     second: Float[Tensor, "n d"],
-    temperature: Float[Tensor, ""] | float,
     *,
+    temperature: Float[Tensor, ""] | float,
     ids: Int64[Tensor, " n"] | None = None,
     group: ProcessGroup | None = None,
     form: Form = "simclr",

@@ -50,7 +50,9 @@ def averaged_gradients(rank: int, world: int, molecules: Molecules) -> tuple[flo
     model = TwoStreams(ModelConfig(**TINY), LossConfig(learn_temperature=True), sizes).double()
     share = len(molecules) // world
     projections, temperature = model(collate(molecules.slice(rank * share, (rank + 1) * share)))
-    losses = [ntxent_loss(projections[a], projections[b], temperature) for a, b in STREAMS.values()]
+    losses = [
+        ntxent_loss(projections[a], projections[b], temperature=temperature) for a, b in STREAMS.values()
+    ]
     loss = torch.stack(losses).mean()
     loss.backward()
     loss = loss.detach().clone()
@@ -118,7 +120,9 @@ def gradients_of_engine(rank: int, world: int, options: PretrainConfig) -> dict[
     share = 16 // world
     projections, temperature = engine(collate(molecules.slice(rank * share, (rank + 1) * share)))
     losses = [
-        ntxent_loss(projections[a], projections[b], temperature, negatives=Negatives.everyone.value)
+        ntxent_loss(
+            projections[a], projections[b], temperature=temperature, negatives=Negatives.everyone.value
+        )
         for a, b in STREAMS.values()
     ]
     engine.backward(torch.stack(losses).mean())

@@ -33,7 +33,7 @@ def test_it_memorises_32_molecules(stream, steps, tokenizers, molecules, others)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     for _ in range(steps):
         projections, temperature = model(batch)
-        loss = ntxent_loss(projections[first], projections[second], temperature)
+        loss = ntxent_loss(projections[first], projections[second], temperature=temperature)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
