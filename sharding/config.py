@@ -144,7 +144,7 @@ class ShardConfig:
     time_limit_s: float = 10.0
     """Seconds of CPU time that one molecule may take; it is then rejected as `timeout`, and one that ends the
     process as `crash`. 0 works without this guard."""
-    task_memory_gb: float = 1.0
+    task_memory_gb: float = 1.25
     """Memory that a Ray task asks its node for."""
     keep_work: bool = False
     """Keep the working files of the first phase (about 30 bytes a molecule), so that repair need not make them."""
