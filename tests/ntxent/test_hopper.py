@@ -8,11 +8,9 @@ emulation knows, whether ptxas spills or serialises, is asked of ptxas.
 """
 
 import ctypes
-import os
 import re
 import shutil
 import subprocess
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -26,6 +24,7 @@ from pretrain.ntxent.kernel import check
 from pretrain.ntxent.kernel.binding import Binding, problem_of
 from pretrain.ntxent.kernel.build import FOLDER, find_nvcc, kernels_in
 from tests.ntxent.emulated import EMULATION, compile_for_host, once
+from tests.ntxent.machine_code import disassembled
 
 CPU, HOPPER = torch.device("cpu"), 1
 
@@ -248,21 +247,9 @@ def test_ptxas_neither_spills_nor_serialises(compiled):
 @pytest.mark.slow
 def test_the_machine_code_is_hoppers_own(compiled):
     """Tensor cores of warpgroups, the copy engine with multicast, barriers, registers handed over, ex2 alone."""
-    here = find_spec("triton")
-    beside = [Path(here.origin).parent / "backends" / "nvidia" / "bin"] if here and here.origin else []
-    path = os.pathsep.join([os.environ["PATH"], *map(str, beside)])
-    cuobjdump = shutil.which("cuobjdump", path=path)
-    if cuobjdump is None or shutil.which("nvdisasm", path=path) is None:
-        pytest.skip("no cuobjdump and nvdisasm on PATH or in Triton's wheel")
-    done = subprocess.run(
-        [cuobjdump, "-sass", str(compiled[0])],
-        capture_output=True,
-        text=True,
-        env={"PATH": path},
-        timeout=300,
-    )
-    functions = [part for part in done.stdout.split("Function : ") if "cluster_" in part.split("\n")[0]]
-    assert len(functions) == 8, done.stderr
+    sass = disassembled(compiled[0])
+    functions = [part for part in sass.split("Function : ") if "cluster_" in part.split("\n")[0]]
+    assert len(functions) == 8
     for function in functions:
         for instruction in ("HGMMA", "UTMALDG.2D.MULTICAST", "SYNCS", "USETMAXREG", "MUFU.EX2"):
             assert instruction in function

@@ -1,19 +1,15 @@
 """The library as nvcc makes it, without a GPU: it compiles, holds the instructions it should, loads, and says no."""
 
 import ctypes
-import importlib.util
 import multiprocessing
-import os
 import re
-import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 import torch
 
 from pretrain.ntxent.kernel import build, library
 from pretrain.ntxent.kernel.binding import ROW_SUMS, Binding, NtxentProblem
+from tests.ntxent.machine_code import disassembled
 
 needs_nvcc = pytest.mark.skipif(build.find_nvcc() is None, reason="no nvcc to compile the kernel")
 
@@ -43,13 +39,8 @@ def test_every_architecture_compiles_without_spills(built):
 @pytest.mark.slow
 def test_the_machine_code_uses_tensor_cores_and_asynchronous_copies(built):
     """And the kernel's own loads, exponentials and nothing atomic."""
-    path = _disassemblers()
-    if path is None:
-        pytest.skip("no cuobjdump and nvdisasm: they are in the CUDA toolkit, and in wheels of their names")
     for architecture in build.ARCHITECTURES:
-        command = [shutil.which("cuobjdump", path=path), "-sass", "-arch", f"sm_{architecture}", built[0]]
-        environment = {**os.environ, "PATH": path}
-        sass = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+        sass = disassembled(built[0], "-arch", f"sm_{architecture}")
         for name in ("sums_kernel", "pull_kernel"):
             bodies = [part for part in sass.split("Function : ")[1:] if name in part.split("\n")[0]]
             assert bodies
@@ -152,16 +143,3 @@ def test_the_report_of_ptxas_as_a_table():
         ["add_in_order", "24"],
         ["sums_kernel<64>", "128", "+16", "B"],
     ]
-
-
-def _disassemblers():
-    """A PATH with cuobjdump and the nvdisasm that it calls: the usual one, nvcc's folder, and those of wheels."""
-    folders = os.environ.get("PATH", "").split(os.pathsep)
-    if nvcc := build.find_nvcc():
-        folders.append(str(nvcc.resolve().parent))
-    for package in ("nvidia", "triton"):
-        found = importlib.util.find_spec(package)
-        for place in (found.submodule_search_locations or []) if found else []:
-            folders += [str(path.parent) for path in Path(place).rglob("cuobjdump")]
-    path = os.pathsep.join(folders)
-    return path if shutil.which("cuobjdump", path=path) and shutil.which("nvdisasm", path=path) else None
