@@ -10,13 +10,16 @@ probability of 3 %, and would only not be compared with each other.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from rdkit import Chem
 
 from sharding.archive import BrokenBlock
+
+if TYPE_CHECKING:  # who only reads shards needs no RDKit
+    from rdkit import Chem
 
 BASIS, PRIME = 0xCBF29CE484222325, 0x100000001B3
 LINE_FEED = 10
@@ -37,8 +40,10 @@ def hash_names(names: Sequence[str]) -> NDArray[np.int64]:
     return hash_lines("".join(f"{name}\n" for name in names).encode(), len(names))
 
 
-def skeletons(molecules: Sequence[Chem.Mol], smiles: Sequence[str]) -> NDArray[np.int64]:
+def skeletons(molecules: "Sequence[Chem.Mol]", smiles: Sequence[str]) -> NDArray[np.int64]:
     """The hash of each molecule's skeleton, or of its canonical SMILES where InChI has no name for it."""
+    from rdkit import Chem
+
     keys = [Chem.MolToInchiKey(molecule)[:SKELETON] for molecule in molecules]
     return hash_names([key or own for key, own in zip(keys, smiles, strict=True)])
 
