@@ -13,6 +13,7 @@ import inspect
 import os
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import fields, is_dataclass
@@ -31,6 +32,8 @@ COMMANDS = {
     "predict": "a fine-tuned model and a table of molecules -> predictions",
     "demo": "all of the above on small real data, and a report with pictures",
 }
+SILENT_S = 20.0
+"""How long a rank other than the first keeps a mistake to itself."""
 Config = TypeVar("Config")
 
 
@@ -79,8 +82,9 @@ def doorway(
     try:
         return run(compose_config(name, config, given)) or 0
     except UserError as error:
-        if _speaks():
-            print(f"error: {error}", file=sys.stderr)
+        if not _speaks():
+            time.sleep(SILENT_S)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
         if not (told := full_disk(error)):
@@ -93,7 +97,11 @@ def doorway(
 
 
 def _speaks() -> bool:
-    """Whether this process tells the user. Before ranks have met, all find the same mistake: one says it."""
+    """Whether this process tells the user at once. Before ranks have met, all find the same mistake: one says it.
+
+    When that one ends, the launcher ends the others. A rank that is still there after a while is alone with its
+    mistake, and says it too.
+    """
     distributed = sys.modules.get("torch.distributed")
     met = distributed is not None and distributed.is_initialized()
     return met or os.environ.get("RANK", "0") == "0"

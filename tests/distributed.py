@@ -6,6 +6,7 @@
 not (pytest's importlib mode gives them private names), so it lives beside them, as in tests/ntxent/ranks.py.
 """
 
+import multiprocessing
 import os
 import tempfile
 import time
@@ -28,11 +29,16 @@ def run_ranks(function: Callable[..., Any], world: int, tmp_path: Path, *args: A
     """`function(rank, world, *args)` in `world` processes of one gloo group; what they return, by rank.
 
     An exception in a rank ends the others and is raised here, with that rank's traceback in its text.
-    Each process has one thread. Results travel through torch.save, so tensors arrive bit for bit.
+    Each process has one thread. They are forked from a server that has imported what takes ten seconds, and done
+    nothing else; it has the environment of its own start. Results travel through torch.save, so tensors arrive
+    bit for bit.
     """
     meeting = Path(tempfile.mkdtemp(prefix="ranks-", dir=tmp_path))  # a rendezvous file serves only once
     try:
-        torch.multiprocessing.spawn(_rank, (function, world, meeting, args), nprocs=world)
+        multiprocessing.set_forkserver_preload(["pretrain.train", "deepspeed"])
+        torch.multiprocessing.start_processes(
+            _rank, (function, world, meeting, args), nprocs=world, start_method="forkserver"
+        )
     except (ProcessRaisedException, ProcessExitedException) as failure:
         # Spawn reports whichever process it saw end first, often one that merely lost its connection.
         told = sorted(meeting.glob("*.failed"), key=lambda note: int(note.stem))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from launch import entry, pretrain
 from launch.entry import COMMANDS, options
 from pretrain.config import PretrainConfig
 from pretrain.encoder import Encoder
@@ -86,6 +87,14 @@ def test_two_ranks_say_a_mistake_once(tmp_path):
     launcher = [deepspeed, "--num_gpus", "2", "--master_port", _free_port()]
     done = _run(*launcher, *script, expect=2)
     assert (done.stdout + done.stderr).count("error: shards folder /no/such does not exist") == 1
+
+
+def test_a_rank_alone_with_its_mistake_says_it(tmp_path, monkeypatch, capsys):
+    """Nobody has ended it meanwhile, so nobody else has said it."""
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(entry, "SILENT_S", 0.01)
+    assert pretrain.main([f"data={tmp_path}/nothing", f"run={tmp_path}/run"]) == 2
+    assert "nothing does not exist" in capsys.readouterr().err
 
 
 def test_python_alone_trains_and_goes_on(shards_folder, tmp_path):
