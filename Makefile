@@ -32,7 +32,7 @@ test: setup ## the tests (without those marked slow)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not gpu'
 
 slow: setup ## the long tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'slow and not gpu'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'slow and not gpu'
 
 lint: setup ## ruff, mypy, import-linter
 	$(BIN)/ruff check .
