@@ -1,8 +1,10 @@
 """Molecules in the integers of `sharding.feature_table`.
 
-molecules with a atoms, b bonds in all  ->  atoms (a, 8), bonds (b, 4), ends (b, 2)
-atom key   (symbol, degree, charge, radical, hybridisation, aromatic, hydrogens, chirality)
-bond key   (type, conjugated, in_ring, stereo)
+    molecules with a atoms, b bonds in all  ->  atoms (a, 8), bonds (b, 4), ends (b, 2)
+    atom key   (symbol, degree, charge, radical, hybridisation, aromatic, hydrogens, chirality)
+    bond key   (type, conjugated, in_ring, stereo)
+
+What is outside the table is counted as unknown, never refused.
 """
 
 from collections import Counter

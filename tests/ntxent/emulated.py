@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.functional import normalize
 
+from pretrain.ntxent.kernel import check
 from pretrain.ntxent.kernel.binding import Binding
 from pretrain.ntxent.kernel.build import FOLDER, fingerprint
 
@@ -63,3 +65,17 @@ def compile_for_host(library: Path, emulation: list[Path], kernel: Path = FOLDER
     command += ["-Wno-address", "-Wno-unknown-pragmas", *(f"-I{folder}" for folder in (*emulation, kernel))]
     command += ['-DNTXENT_SOURCES="emulated"', str(emulation[0] / "emulated.cpp"), "-o", str(library)]
     subprocess.run(command, check=True, timeout=300)
+
+
+def case(m, k, d, t, own, pair, ids, seed=0):
+    """Random unit rows; with ids, of as many kinds as half the columns."""
+    generator = torch.Generator().manual_seed(seed)
+    columns = normalize(torch.randn(k, d, generator=generator), dim=1).bfloat16()
+    column_ids = torch.randint(max(k // 2, 1), (k,), generator=generator) if ids else None
+    if own == 0 and m == k and pair:
+        rows, row_ids = columns, column_ids
+    else:
+        rows = columns[max(own, 0) :][:m].clone()
+        row_ids = column_ids[max(own, 0) :][:m].clone() if ids else None
+    weights = (torch.rand(size, generator=generator) / k for size in (m, k))
+    return check.Case(rows, columns, torch.tensor(float(t)), row_ids, column_ids, own, pair, *weights)

@@ -17,13 +17,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn.functional import normalize
 
 from pretrain.ntxent import tiles
 from pretrain.ntxent.kernel import check
 from pretrain.ntxent.kernel.binding import Binding, problem_of
 from pretrain.ntxent.kernel.build import FOLDER, find_nvcc, kernels_in
-from tests.ntxent.emulated import EMULATION, compile_for_host, once
+from tests.ntxent.emulated import EMULATION, case, compile_for_host, once
 from tests.ntxent.machine_code import disassembled
 
 CPU, HOPPER = torch.device("cpu"), 1
@@ -53,20 +52,6 @@ def build(library: Path, sources: Path = FOLDER) -> Emulated:
 def library(tmp_path_factory):
     """Compiled once for all test processes."""
     return Emulated(once(tmp_path_factory.getbasetemp().parent, "hopper", build))
-
-
-def case(m, k, d, t, own, pair, ids, seed=0):
-    """Random unit rows; with ids, of as many kinds as half the columns."""
-    generator = torch.Generator().manual_seed(seed)
-    columns = normalize(torch.randn(k, d, generator=generator), dim=1).bfloat16()
-    column_ids = torch.randint(max(k // 2, 1), (k,), generator=generator) if ids else None
-    if own == 0 and m == k and pair:
-        rows, row_ids = columns, column_ids
-    else:
-        rows = columns[max(own, 0) :][:m].clone()
-        row_ids = column_ids[max(own, 0) :][:m].clone() if ids else None
-    weights = (torch.rand(size, generator=generator) / k for size in (m, k))
-    return check.Case(rows, columns, torch.tensor(float(t)), row_ids, column_ids, own, pair, *weights)
 
 
 SHAPES = [

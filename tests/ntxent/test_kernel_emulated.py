@@ -10,33 +10,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn.functional import normalize
 
 from pretrain.ntxent import tiles
 from pretrain.ntxent.kernel import check
 from pretrain.ntxent.kernel.binding import BOTH_SUMS, PULL, ROW_SUMS, NtxentProblem, problem_of
 from tests.ntxent import tiling
-from tests.ntxent.emulated import CPU, build_emulation
+from tests.ntxent.emulated import CPU, build_emulation, case
 
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory):
     """The emulated library."""
     return build_emulation(tmp_path_factory.getbasetemp().parent)
-
-
-def case(m, k, d, t, own, pair, ids, seed=0):
-    """Random unit rows; with ids, of as many kinds as half the columns."""
-    generator = torch.Generator().manual_seed(seed)
-    columns = normalize(torch.randn(k, d, generator=generator), dim=1).bfloat16()
-    column_ids = torch.randint(max(k // 2, 1), (k,), generator=generator) if ids else None
-    if own == 0 and m == k and pair:
-        rows, row_ids = columns, column_ids
-    else:
-        rows = columns[max(own, 0) :][:m].clone()
-        row_ids = column_ids[max(own, 0) :][:m].clone() if ids else None
-    weights = (torch.rand(size, generator=generator) / k for size in (m, k))
-    return check.Case(rows, columns, torch.tensor(float(t)), row_ids, column_ids, own, pair, *weights)
 
 
 SHAPES = [

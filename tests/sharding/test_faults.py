@@ -162,6 +162,25 @@ def test_ray_workers_nodes_and_drivers_killed_at_fifty_moments(calm, tmp_path):
         cluster.shutdown()
 
 
+@pytest.mark.slow
+def test_a_cluster_without_nodes_is_said_and_waited_for(calm, tmp_path, monkeypatch):
+    """Said after a minute; when a node comes, the job goes on."""
+    from ray.cluster_utils import Cluster
+
+    small = {"object_store_memory": 80 * 1024**2}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    try:
+        job = _job(calm.source, tmp_path / "out", executor="ray", workers=0)
+        while "no node of the Ray cluster has a CPU" not in (tmp_path / "out.log").read_text():
+            assert job.poll() is None
+            time.sleep(1.0)
+        cluster.add_node(num_cpus=2, **small)
+        _ends_well(job, tmp_path / "out", calm)
+    finally:
+        cluster.shutdown()
+
+
 def _kill(process):
     with suppress(psutil.Error):  # just gone
         process.send_signal(signal.SIGKILL)
