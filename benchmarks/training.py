@@ -18,7 +18,7 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -27,10 +27,12 @@ import yaml
 
 from benchmarks.circumstances import circumstances
 from benchmarks.devices import file_name, in_words
-from pretrain.batch import Batch, Prefetch, collate_chunks
+from pretrain.batch import Batch, Prefetch
 from pretrain.config import EvaluationConfig, ModelConfig, PretrainConfig, TrainConfig
 from pretrain.engine import bfloat16, build_engine, join
-from pretrain.train import new_model, plan_data, seed_dropout, train_step
+from pretrain.plan import plan_data
+from pretrain.step import seed_dropout, train_step
+from pretrain.train import new_model
 from sharding.config import ShardConfig
 from sharding.job import shard
 from sharding.read import Reader, Shards
@@ -43,13 +45,6 @@ LOADED = 64
 """Batches of a loader's window: it is much faster than the steps, and one block feeds several batches."""
 ON_DEVICE = 4
 """Synthetic batches that take turns: their shapes differ, as real ones do."""
-
-
-def steps_of(reader: Reader, chunk: int, device: torch.device) -> Iterator[list[Batch]]:
-    """The chunks of each step in the training order, epoch after epoch."""
-    for _, _, molecules in reader(0, 0):
-        chunks = collate_chunks(molecules, chunk)
-        yield [part.pin_memory() for part in chunks] if device.type == "cuda" else chunks
 
 
 class Rates:
@@ -83,8 +78,8 @@ def measure(config: PretrainConfig, shards: Shards, steps: int, windows: int) ->
     lanes, _ = plan_data(shards, config, rank=0, world=1)
     engine = build_engine(new_model(shards, config), config.train, device)
     rates, reader, train = Rates(device), Reader(shards, lanes), config.train
-    unused = steps_of(reader, train.chunk, device)
-    feed = Prefetch(steps_of(reader, train.chunk, device), train.prefetch)
+    unused = batches_from(reader, lanes, 0, train.chunk, device)
+    feed = Prefetch(batches_from(reader, lanes, 0, train.chunk, device), train.prefetch)
     resident = [[part.to(device) for part in next(unused)] for _ in range(ON_DEVICE)]
     numbers = itertools.count(1)
 

@@ -21,7 +21,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
-from sharding.errors import UserError, did_you_mean, full_disk
+from sharding.errors import Ended, UserError, did_you_mean, full_disk
 
 COMMANDS = {
     "shard": "SMILES -> shards of graphs, descriptions and tokens",
@@ -86,6 +86,10 @@ def doorway(
             time.sleep(SILENT_S)
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except Ended as ended:
+        if _speaks():
+            print(ended, file=sys.stderr)
+        return ended.code
     except OSError as error:
         if not (told := full_disk(error)):
             raise

@@ -26,7 +26,7 @@ from launch.comparison import VARIANTS, Variant
 from pretrain.diagnostics import gallery_metrics
 from pretrain.encoder import Encoder
 from pretrain.model import STREAMS
-from pretrain.train import gallery_molecules
+from pretrain.plan import gallery_molecules
 from sharding.read import Shards
 
 NEIGHBOURS = 10

@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from pretrain.config import TrainConfig
 from sharding.errors import UserError
 from sharding.files import read_json, sha256, write_json
 
@@ -46,6 +47,20 @@ def save(engine: Any, folder: Path, step: int, about: dict[str, Any], keep: int)
         for old in steps(folder)[:-keep]:
             shutil.rmtree(folder / f"step-{old}")
     dist.barrier()
+
+
+class Saver:
+    """Writes a run's checkpoints; every rank makes the same calls at the same steps."""
+
+    def __init__(self, engine: Any, folder: Path, about: dict[str, Any], train: TrainConfig) -> None:
+        self.engine, self.folder, self.about, self.train = engine, folder, about, train
+
+    def save(self, step: int) -> None:
+        """Write the state after this step."""
+        save(self.engine, self.folder, step, self.about, self.train.keep)
+
+    def close(self) -> None:
+        """Nothing is on its way any more."""
 
 
 def steps(folder: Path) -> list[int]:

@@ -43,7 +43,15 @@ class Resume(StrEnum):
     """What to do with a run folder that has checkpoints."""
 
     auto = "auto"
+    changed = "changed"
     never = "never"
+
+
+class Mode(StrEnum):
+    """What a pretraining command does."""
+
+    train = "train"
+    check = "check"
 
 
 @dataclass(kw_only=True)
@@ -145,11 +153,29 @@ class TrainConfig:
     """Steps between checkpoints; the last step is always saved."""
     keep: int = 3
     """Checkpoints kept, the newest ones."""
+    keep_every: int = 0
+    """Steps: checkpoints at multiples of this are kept for good; 0 keeps none."""
+    background_save: bool = False
+    """Write checkpoints beside the training, from a copy in memory; they count when they are whole on the disk."""
+    spike: float = 10.0
+    """Standard deviations above its running mean that make a loss a spike: its step changes no weight. 0 takes all."""
+    stop_after_bad: int = 20
+    """Steps in a row, not finite or spikes, after which the run ends."""
+    hang_s: float = 1800.0
+    """Seconds without the end of a step after which every rank writes where it stands and leaves; 0 waits for ever."""
     seed: int = 0
     """Seeds weights, dropout and the order of molecules."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "log_every", "evaluate_every", "save_every", "keep", "prefetch"):
+        for name in (
+            "steps",
+            "log_every",
+            "evaluate_every",
+            "save_every",
+            "keep",
+            "prefetch",
+            "stop_after_bad",
+        ):
             if getattr(self, name) < 1:
                 raise UserError(f"train.{name}={getattr(self, name)}: give at least 1.")
         if self.batch < 2:
@@ -165,6 +191,9 @@ class TrainConfig:
             "chunk",
             "seed",
             "head_start",
+            "keep_every",
+            "spike",
+            "hang_s",
         ):
             if getattr(self, name) < 0:
                 raise UserError(f"train.{name}={getattr(self, name)} is negative.")
@@ -176,18 +205,29 @@ class EvaluationConfig:
 
     held_out: int = 1024
     """Molecules never trained on: the gallery in which each must find its other view."""
+    probe: str = ""
+    """Table of labelled molecules (CSV) that each evaluation predicts from the frozen encoder; empty: none."""
+    probe_smiles: str = "smiles"
+    """Its column of SMILES."""
+    probe_target: str = ""
+    """Its column of labels: numbers, or 0 and 1."""
 
 
 @dataclass(kw_only=True)
 class PretrainConfig:
     """Shards -> a run."""
 
+    mode: Mode = Mode.train
+    """train, or check: in a minute, whether this run would work here, how long it would take and how much disk."""
     data: str = MISSING
     """Folder of shards, made by launch/shard.py."""
     run: str = MISSING
     """Folder of the run; made when absent, continued when it holds the same run."""
     resume: Resume = Resume.auto
-    """auto goes on from the newest complete checkpoint; never refuses a folder that has one."""
+    """auto goes on from the newest complete checkpoint; changed does so with options that change the mathematics;
+    never refuses a folder that has one."""
+    wandb: str = ""
+    """Weights & Biases project that gets the numbers too (pip install wandb); empty: none."""
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)

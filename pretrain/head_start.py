@@ -14,14 +14,42 @@ its correlation. Covariances are shrunk towards their mean variance (Ledoit and 
 Not in LGM-CL, nor in SimCLR; docs/decisions/0004 has what it gains. It shows no held-out molecule.
 """
 
+import numpy as np
 import torch
+import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor
 
+from pretrain.batch import collate
+from pretrain.diagnostics import from_all_ranks
 from pretrain.encoders.projection import ProjectionHead
+from pretrain.model import STREAMS, TwoStreams
+from sharding.columns import concatenate
+from sharding.read import Lanes, Shards
 
 SHRINKAGE = 0.01
 """Part of the mean variance added to every variance."""
+
+
+@torch.no_grad()
+def give_head_start(model: TwoStreams, shards: Shards, lanes: Lanes, count: int) -> None:
+    """Set the projection heads from the first `count` training molecules, encoded by all ranks together."""
+    rank, world = dist.get_rank(), dist.get_world_size()
+    needed = int(np.searchsorted(np.cumsum(lanes.blocks.rows), count)) + 1
+    molecules = concatenate([shards.read(ref) for ref in lanes.blocks[:needed]])
+    each = min(count, len(molecules)) // world
+    device = next(model.parameters()).device
+    model.eval()
+    parts: dict[str, list[torch.Tensor]] = {}
+    for begin in range(rank * each, (rank + 1) * each, 256):
+        batch = collate(molecules.slice(begin, min(begin + 256, (rank + 1) * each)))
+        for view, vectors in model.encode(batch.to(device)).items():
+            parts.setdefault(view, []).append(vectors)
+    views = {view: from_all_ranks(torch.cat(vectors)).cpu() for view, vectors in parts.items()}
+    model.heads.cpu()  # one arithmetic on every machine, and float64 wherever the model runs
+    for first, second in (pair for name, pair in STREAMS.items() if name in model.streams):
+        start_heads(model.head(first), model.head(second), views[first], views[second])
+    model.to(device).train()
 
 
 @torch.no_grad()

@@ -13,6 +13,14 @@ class UserError(Exception):
     """A mistake that the user can mend. The message is complete: what, expected, what to do."""
 
 
+class Ended(Exception):
+    """Work that stopped before its end in good order: a complete line for the user, and an exit code of its own."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """` Did you mean 'smiles'?`, or nothing when no known name is close."""
     spelled = {word.lower(): word for word in known}

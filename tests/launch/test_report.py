@@ -21,7 +21,7 @@ from pretrain.batch import collate
 from pretrain.config import LossConfig, ModelConfig
 from pretrain.diagnostics import gallery_metrics
 from pretrain.encoder import Encoder, build, describe_encoder
-from pretrain.train import gallery_molecules
+from pretrain.plan import gallery_molecules
 from sharding.config import RecordConfig
 from sharding.errors import UserError
 from sharding.files import write_json

@@ -15,7 +15,7 @@ from pretrain.cached import cached_backward, objective
 from pretrain.config import LossConfig, ModelConfig, SameMolecule, TrainConfig
 from pretrain.engine import build_engine, join
 from pretrain.model import TwoStreams, Vocabularies
-from pretrain.train import seed_dropout, stream_losses, train_step
+from pretrain.step import seed_dropout, stream_losses, train_step
 from sharding.columns import Molecules
 from tests.pretrain.conftest import TINY
 from tests.pretrain.ranks import config, molecules_vocabulary, train, train_until

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from pretrain.batch import collate, collate_chunks
 from pretrain.config import SameMolecule, TrainConfig
-from pretrain.train import seed_dropout
+from pretrain.step import seed_dropout
 from sharding.config import RecordConfig
 from sharding.errors import UserError
 from sharding.featurize import featurize_strings
