@@ -20,7 +20,11 @@ class SplitKind(StrEnum):
     """Who decides which molecule trains, which validates and which tests."""
 
     scaffold = "scaffold"
+    balanced_scaffold = "balanced_scaffold"
+    cluster = "cluster"
     random = "random"
+    time = "time"
+    column = "column"
     file = "file"
 
 
@@ -53,11 +57,16 @@ class FinetuneConfig:
     task: Task = MISSING
     """regression (numbers) or classification (0 and 1)."""
     split: SplitKind = SplitKind.scaffold
-    """scaffold (deterministic, DeepChem's definition), random (by split_seed) or file (split_file)."""
+    """scaffold (deterministic, DeepChem's definition), balanced_scaffold, cluster or random (by split_seed), time or
+    column (split_column), file (split_file)."""
     split_file: str = ""
     """JSON of {train, valid, test}: lists of the table's rows, the first after the header is 0."""
+    split_column: str = ""
+    """Column with the time (numbers, or dates as 2024-05-31) or with the part (train, valid, test)."""
     split_seed: int = 0
-    """Seeds the random split."""
+    """Seeds balanced_scaffold, cluster and random."""
+    split_similarity: float = 0.6
+    """Tanimoto similarity from which two molecules are neighbours in a cluster."""
     fractions: list[float] = field(default_factory=lambda: [0.8, 0.1, 0.1])
     """Shares of train, valid and test; they add up to 1."""
     run: str = MISSING
@@ -112,9 +121,17 @@ class FinetuneConfig:
             raise UserError(
                 f"fractions={self.fractions}: give three positive shares that add up to 1, as [0.8,0.1,0.1]."
             )
-        if (self.split == SplitKind.file) != bool(self.split_file):
+        for option, kinds in (
+            ("split_file", (SplitKind.file,)),
+            ("split_column", (SplitKind.time, SplitKind.column)),
+        ):
+            if (self.split in kinds) != bool(getattr(self, option)):
+                raise UserError(
+                    f"split={' or '.join(kinds)} and {option}=... go together: give both, or choose split=scaffold."
+                )
+        if not 0 < self.split_similarity <= 1:
             raise UserError(
-                "split=file and split_file=... go together: give both, or choose split=scaffold or random."
+                f"split_similarity={self.split_similarity}: give a similarity above 0 and at most 1."
             )
 
 

@@ -104,7 +104,7 @@ def prepare(config: FinetuneConfig, table: Table, encoder: Encoder) -> Prepared:
     if not len(rows):
         reasons = reasons_in_words(Counter(rejected.values()))
         raise UserError(f"{config.table} holds no valid molecule: {reasons}. Is smiles= the column?")
-    split = make_split(config, made.smiles, rows.tolist(), len(table.rows))
+    split = make_split(config, table, made.smiles, rows.tolist())
     places = {part: np.searchsorted(rows, members) for part, members in split.parts.items()}
     data = Prepared(table, made.molecules, made.smiles, table.labels[rows], rejected, split, places)
     for target, column in zip(config.targets, data.labels[places["train"]].T, strict=True):

@@ -1,4 +1,4 @@
-"""Splits: whole scaffolds, the published definition, the same every time, and the user's own."""
+"""Splits: whole groups, the published definitions, the same every time, and the user's own."""
 
 import csv
 import gzip
@@ -10,14 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetune.split import (
-    Split,
-    assert_no_scaffold_straddles,
-    murcko_scaffolds,
-    random_split,
-    read_split,
-    scaffold_split,
-)
+from finetune.split import Split, assert_no_group_straddles, random_split
+from finetune.split.given import column_split, read_split, time_split
+from finetune.split.groups import butina_clusters, by_chance, by_size, murcko_scaffolds
 from sharding.errors import UserError
 
 DATA = Path(__file__).parents[1] / "data"
@@ -25,6 +20,11 @@ FRACTIONS = [0.8, 0.1, 0.1]
 with (DATA / "bbbp.csv").open() as stream:
     SMILES = [row["smiles"].strip() for row in csv.DictReader(stream)][:300]
 SCAFFOLDS = murcko_scaffolds(SMILES)
+
+
+def scaffold_split(smiles, rows, fractions):
+    """The default split of these molecules."""
+    return by_size(rows, murcko_scaffolds(smiles), fractions)
 
 
 @settings(max_examples=15, deadline=None)
@@ -71,9 +71,70 @@ def test_agrees_with_deepchem(name, column):
 
 def test_a_straddling_scaffold_is_caught():
     with pytest.raises(AssertionError, match="is in train and in test"):
-        assert_no_scaffold_straddles(Split([0], [1], [2]), {0: "c1ccccc1", 1: "", 2: "c1ccccc1"})
+        assert_no_group_straddles(Split([0], [1], [2]), {0: "c1ccccc1", 1: "", 2: "c1ccccc1"})
     with pytest.raises(AssertionError, match="in two parts"):
         Split([0, 1], [1], [2])
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    rows=st.lists(st.integers(0, len(SMILES) - 1), min_size=20, max_size=80, unique=True),
+    seed=st.integers(0, 9),
+)
+def test_balanced_scaffolds_are_whole_fill_up_and_depend_on_the_seed_alone(rows, seed):
+    groups = [SCAFFOLDS[row] for row in rows]
+    split = by_chance(rows, groups, FRACTIONS, seed)
+    assert sorted([*split.train, *split.valid, *split.test]) == sorted(rows)
+    assert_no_group_straddles(split, dict(zip(rows, groups, strict=True)))
+    assert split == by_chance(rows[::-1], groups[::-1], FRACTIONS, seed)
+    sizes = {group: groups.count(group) for group in groups}
+    large = {row for row, group in zip(rows, groups, strict=True) if sizes[group] > 0.05 * len(rows)}
+    if len(large) <= 0.8 * len(rows):
+        assert large <= set(split.train)
+
+
+def test_balanced_scaffolds_differ_by_seed():
+    splits = {by_chance(range(300), SCAFFOLDS, FRACTIONS, seed).sha256 for seed in range(5)}
+    assert len(splits) == 5
+
+
+def test_clusters_are_butinas():
+    """The same partition as RDKit's own clustering of the whole distance matrix."""
+    from rdkit import Chem, DataStructs
+    from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
+    from rdkit.ML.Cluster import Butina
+
+    prints = [
+        GetMorganGenerator(radius=2, fpSize=2048).GetFingerprint(Chem.MolFromSmiles(text)) for text in SMILES
+    ]
+    distances = [
+        1 - similarity
+        for place in range(1, len(prints))
+        for similarity in DataStructs.BulkTanimotoSimilarity(prints[place], prints[:place])
+    ]
+    for similarity in (0.3, 0.6):
+        found = butina_clusters(SMILES, similarity)
+        ours = {frozenset((found == cluster).nonzero()[0].tolist()) for cluster in set(found.tolist())}
+        theirs = Butina.ClusterData(distances, len(prints), 1 - similarity, isDistData=True)
+        assert ours == {frozenset(members) for members in theirs}
+
+
+def test_time_goes_forward_and_equal_times_stay_together():
+    values = ["2020-01-05", "2019-12-31", "2021-06-01", "2020-01-05", "2022-01-01", "2018-03-03"]
+    split = time_split(range(6), values, "measured", [0.5, 0.25, 0.25])
+    assert split == Split(train=[0, 1, 3, 5], valid=[], test=[2, 4])
+    assert time_split([0, 2, 3], ["1", "", "10", "2.5"], "year", [0.34, 0.33, 0.33]) == Split([0], [3], [2])
+    with pytest.raises(UserError, match=r"'year' holds 'late' in row 1. Expected a number or a date"):
+        time_split(range(2), ["1", "late"], "year", FRACTIONS)
+    with pytest.raises(UserError, match="holds 'nan'"):
+        time_split(range(2), ["1", "nan"], "year", FRACTIONS)
+
+
+def test_a_column_names_the_parts():
+    values = ["Train", "val", "", "TEST", "training", "test"]
+    assert column_split([0, 1, 2, 3, 4], values, "split") == Split([0, 4], [1], [3])
+    with pytest.raises(UserError, match=r"'split' holds 'later' in row 0.*split=time"):
+        column_split([0], ["later"], "split")
 
 
 def test_random_depends_on_the_seed_alone():
