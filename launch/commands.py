@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch.comparison import TABLES, VARIANTS, TableOfLabels, Variant, run_name
 from launch.config import DemoConfig
 from launch.journal import Command, Machine
+from launch.reporting.demo.comparison import TABLES, VARIANTS, TableOfLabels, Variant, run_name
 from launch.stages import shell_line
 from sharding.errors import UserError
 

@@ -39,7 +39,7 @@ def run(config: DemoConfig) -> None:
         _run_stages(config)
     journal = Journal.open(Path(config.output))
     _headline("report")
-    from launch.report import make_report
+    from launch.reporting.demo.report import make_report
 
     print(f"report {make_report(Path(config.output), journal)}")
 

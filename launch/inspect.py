@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rdkit import Chem
 from rdkit.Chem.Draw import rdMolDraw2D
 
-from launch.markup import document, grid, section, table
+from launch.reporting.markup import document, grid, section, table
 from sharding import block
 from sharding.columns import Molecules, concatenate
 from sharding.files import write_bytes

@@ -14,9 +14,9 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from launch.comparison import TABLES, VARIANTS, Comparison, Run, read_comparisons, run_name
 from launch.journal import Journal
-from launch.report import make_report
+from launch.reporting.demo.comparison import TABLES, VARIANTS, Comparison, Run, read_comparisons, run_name
+from launch.reporting.demo.report import make_report
 from pretrain.batch import collate
 from pretrain.config import LossConfig, ModelConfig
 from pretrain.diagnostics import gallery_metrics

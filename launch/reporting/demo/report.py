@@ -6,12 +6,13 @@ output  ->  output/report.html
 import time
 from pathlib import Path
 
-from launch import pictures
-from launch.comparison import VARIANTS
-from launch.findings import Findings, answers_on_test_part, read_findings
 from launch.journal import Journal
-from launch.page import write_page
-from launch.pictures import Picture
+from launch.reporting import curves
+from launch.reporting.demo import pictures
+from launch.reporting.demo.comparison import VARIANTS
+from launch.reporting.demo.findings import Findings, answers_on_test_part, read_findings
+from launch.reporting.demo.page import write_page
+from launch.reporting.panel import Picture
 from sharding.files import write_bytes
 
 
@@ -33,11 +34,11 @@ def make_report(output: Path, journal: Journal) -> Path:
 def draw(findings: Findings) -> list[Picture]:
     """All pictures but that of the times."""
     seen = findings.held_out
-    drawn = [pictures.losses(findings.metrics)]
+    drawn = [curves.losses(findings.metrics)]
     for stream in findings.streams:
         drawn += [
-            pictures.recalls(stream, findings.evaluation),
-            pictures.cosine_curves(stream, findings.evaluation),
+            curves.recalls(stream, findings.evaluation),
+            curves.cosine_curves(stream, findings.evaluation),
             pictures.cosine_histogram(stream, seen.cosines[stream]),
         ]
     drawn += [pictures.embedding_map(variant, seen.maps[variant], seen.log_p) for variant in VARIANTS]

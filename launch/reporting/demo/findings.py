@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from launch.comparison import Comparison, Run, read_comparisons
-from launch.held_out import HeldOut, look_at_held_out
 from launch.journal import Journal
-from launch.pictures import Answers
+from launch.reporting.demo.comparison import Comparison, Run, read_comparisons
+from launch.reporting.demo.held_out import HeldOut, look_at_held_out
+from launch.reporting.demo.pictures import Answers
 from sharding.errors import UserError
 from sharding.files import read_json
 from sharding.manifest import load_manifest

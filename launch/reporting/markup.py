@@ -10,7 +10,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # a page without plots needs no plotting library
-    from launch.pictures import Picture
+    from launch.reporting.panel import Picture
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d2329; --soft: #5b6670; --line: #dde2e7; --paper: #fff;

@@ -8,10 +8,10 @@ dark, and printed.
 from collections.abc import Iterable, Mapping
 from html import escape
 
-from launch.comparison import VARIANTS, Comparison
-from launch.findings import Findings
-from launch.markup import document, figure, grid, section, table
-from launch.pictures import Picture
+from launch.reporting.demo.comparison import VARIANTS, Comparison
+from launch.reporting.demo.findings import Findings
+from launch.reporting.markup import document, figure, grid, section, table
+from launch.reporting.panel import Picture
 from sharding.molecule import REASONS
 from sharding.progress import duration
 

@@ -22,7 +22,7 @@ from rdkit.Chem import rdMolDescriptors
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from launch.comparison import VARIANTS, Variant
+from launch.reporting.demo.comparison import VARIANTS, Variant
 from pretrain.diagnostics import gallery_metrics
 from pretrain.encoder import Encoder
 from pretrain.model import STREAMS
