@@ -10,10 +10,28 @@ from sharding.errors import UserError
 
 
 class Task(StrEnum):
-    """What a label is: a number, or 0 / 1."""
+    """What a label is: a number, or 0 / 1; auto is that of the named data set."""
 
+    auto = "auto"
     regression = "regression"
     classification = "classification"
+
+
+class Metric(StrEnum):
+    """The score on the validation part that chooses the epoch; auto is RMSE, ROC-AUC or that of the named data set."""
+
+    auto = "auto"
+    rmse = "rmse"
+    mae = "mae"
+    roc_auc = "roc_auc"
+    pr_auc = "pr_auc"
+
+
+METRICS = {
+    Task.regression: (Metric.rmse, Metric.mae),
+    Task.classification: (Metric.roc_auc, Metric.pr_auc),
+}
+"""Those that fit the task, its default first."""
 
 
 class SplitKind(StrEnum):
@@ -49,13 +67,19 @@ class FinetuneConfig:
     encoder: str = MISSING
     """Folder of the encoder, made by launch/export.py."""
     table: str = MISSING
-    """Table of molecules and labels: .csv or .tsv, plain or .gz, with a header."""
+    """Table of molecules and labels: .csv or .tsv, plain or .gz, with a header, or .parquet. With dataset= also the
+    folder that holds its file."""
+    dataset: str = ""
+    """A set of MoleculeNet, which fills in smiles, targets, task and metric: esol, freesolv, lipophilicity, bace, bbbp,
+    clintox, tox21, toxcast, sider, hiv, muv, qm7, qm8 or qm9. Empty: a table of your own."""
     smiles: str = "smiles"
     """Column with the SMILES."""
-    targets: list[str] = MISSING
-    """Columns with the labels, as [a,b]. An empty field is a missing label."""
-    task: Task = MISSING
-    """regression (numbers) or classification (0 and 1)."""
+    targets: list[str] = field(default_factory=list)
+    """Columns with the labels, as [a,b]; required without dataset=. An empty field is a missing label."""
+    task: Task = Task.auto
+    """regression (numbers) or classification (0 and 1); required without dataset=."""
+    metric: Metric = Metric.auto
+    """Score that chooses the epoch on the validation part: rmse, mae, roc_auc or pr_auc; auto fits the task."""
     split: SplitKind = SplitKind.scaffold
     """scaffold (deterministic, DeepChem's definition), balanced_scaffold, cluster or random (by split_seed), time or
     column (split_column), file (split_file)."""
@@ -111,8 +135,15 @@ class FinetuneConfig:
             names = getattr(self, name)
             if len(set(names)) < len(names):
                 raise UserError(f"{name}=[{','.join(names)}] names one twice. Name each once.")
-        if not self.targets:
+        if not self.dataset and self.task is Task.auto:
+            raise UserError(
+                "option task=... is required (regression or classification), or name a set with dataset=."
+            )
+        if not self.dataset and not self.targets:
             raise UserError("targets=[] names no column. Give at least one, as targets=[a,b].")
+        if Metric.auto is not self.metric not in METRICS.get(self.task, tuple(Metric)):
+            fitting = " or ".join(METRICS[self.task])
+            raise UserError(f"metric={self.metric} does not fit task={self.task}. Give {fitting}.")
         if (
             len(self.fractions) != 3
             or not all(0 < share < 1 for share in self.fractions)

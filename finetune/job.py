@@ -20,8 +20,9 @@ from jaxtyping import Float64
 from numpy.typing import NDArray
 
 from finetune.config import FinetuneConfig, Task
-from finetune.metrics import SELECTION, evaluate
+from finetune.metrics import evaluate, selection
 from finetune.model import Design, FineTuned, Scaler, choose_device
+from finetune.molecule_net import named
 from finetune.run_folder import RunFolder
 from finetune.split import PARTS, Split, make_split
 from finetune.tasks import (
@@ -58,7 +59,7 @@ class Prepared:
 
 def finetune(config: FinetuneConfig) -> dict[str, Any]:
     """Run the job and return the content of metrics.json."""
-    begun = time.monotonic()
+    begun, config = time.monotonic(), named(config)
     folder = RunFolder(Path(config.run), overwrite=config.overwrite)
     device = choose_device(config.device)
     table = read_table(Path(config.table), config.smiles, config.targets, config.task)
@@ -113,7 +114,7 @@ def prepare(config: FinetuneConfig, table: Table, encoder: Encoder) -> Prepared:
                 f"target '{target}' has no label in the training part of split={config.split}. "
                 "Choose another split, or leave this target out."
             )
-    metric, truth = SELECTION[config.task].metric, data.labels[places["valid"]]
+    metric, truth = selection(config.task, config.metric).metric, data.labels[places["valid"]]
     if evaluate(config.task, truth, np.zeros_like(truth), config.targets)[metric] is None:
         raise UserError(
             f"{metric}, which chooses the epoch, is not defined on the valid part of split={config.split} "
@@ -186,7 +187,7 @@ def _scores(config: FinetuneConfig, data: Prepared, predicted: Float64[NDArray, 
         "test": score("test", predicted[test]),
         "baseline": score("test", np.tile(mean, (len(test), 1))),
         "valid": score("valid", predicted[valid]),
-        "selected_by": SELECTION[config.task].metric,
+        "selected_by": selection(config.task, config.metric).metric,
     }
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float64
 from numpy.typing import NDArray
 
-from finetune.config import Task
+from finetune.config import METRICS, Metric, Task
 
 
 class Selection(NamedTuple):
@@ -24,7 +24,10 @@ class Selection(NamedTuple):
     higher_is_better: bool
 
 
-SELECTION = {Task.regression: Selection("rmse", False), Task.classification: Selection("roc_auc", True)}
+def selection(task: Task, metric: Metric) -> Selection:
+    """The task's own metric, or the one that the user asks for."""
+    chosen = METRICS[task][0] if metric is Metric.auto else metric
+    return Selection(chosen.value, task is Task.classification)
 
 
 def evaluate(

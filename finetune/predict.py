@@ -18,12 +18,12 @@ from finetune.config import PredictConfig
 from finetune.model import FineTuned, choose_device
 from finetune.tasks import (
     check_free,
+    has_columns,
     look_through,
     number,
     predicted_name,
     read_header,
     reasons_in_words,
-    table_delimiter,
     table_rows,
     write_table,
 )
@@ -58,7 +58,7 @@ def predict(config: PredictConfig) -> Account:
     account = Account()
 
     def answered() -> Iterator[list[str]]:
-        position = header.index(config.smiles) if table_delimiter(table) else 1
+        position = header.index(config.smiles) if has_columns(table) else 1
         source = _rows(table, config.smiles)
         with ProgressLine("predict", total) as line:
             while piece := list(islice(source, PIECE)):
@@ -98,11 +98,11 @@ def _answer(
 
 
 def _header(table: Path, smiles: str) -> list[str]:
-    return read_header(table, smiles) if table_delimiter(table) else ["line", "smiles"]
+    return read_header(table, smiles) if has_columns(table) else ["line", "smiles"]
 
 
 def _rows(table: Path, smiles: str) -> Iterator[list[str]]:
-    if table_delimiter(table):
+    if has_columns(table):
         return (row for _, row in islice(table_rows(table), 1, None))
     source, found = look_through(table, smiles)
     rows = read(source, found, 0, found.rows, Columns(smiles=smiles, id=""))

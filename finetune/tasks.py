@@ -1,7 +1,7 @@
 """A labelled table: which rows there are, what their labels say, and every way in which that can go wrong.
 
 r rows, t targets.
-    .csv or .tsv, plain or .gz  ->  Table: header, rows as written, SMILES (r), labels (r, t) float64
+    .csv or .tsv, plain or .gz, or .parquet  ->  Table: header, rows as written, SMILES (r), labels (r, t) float64
 A missing label is NaN. Rows keep their order and their text: what is read here is written again beside the
 predictions. Blank lines are no rows; a row's line is the one it ends on, as in a text editor.
 
@@ -33,6 +33,7 @@ MISSING_LABEL = frozenset({"", "nan", "na", "n/a", "null", "none"})
 """Case ignored."""
 
 TABLES = {".csv": ",", ".tsv": "\t"}
+PARQUET = ".parquet"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,9 +78,17 @@ def look_through(path: Path, smiles: str) -> tuple[Source, Survey]:
 def read_header(path: Path, smiles: str) -> list[str]:
     """The column names; raises `UserError` unless this is a table in which each name stands once."""
     look_through(path, smiles)
-    if table_delimiter(path) is None:
-        raise UserError(f"{path} has no columns. Expected a table: .csv or .tsv, plain or .gz.")
-    header = next(table_rows(path))[1]
+    return column_names(path)
+
+
+def column_names(path: Path) -> list[str]:
+    """The header, without a look at the rows. Raises `UserError` for a file that is no table."""
+    find(str(path))
+    if not has_columns(path):
+        raise UserError(f"{path} has no columns. Expected a table: .csv or .tsv, plain or .gz, or .parquet.")
+    header = next(table_rows(path), (0, []))[1]
+    if not header:
+        raise UserError(f"{path} is empty. Expected a header and one molecule a row.")
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise UserError(f"{path} has several columns named '{twice[0]}'. Rename all but one.")
@@ -88,6 +97,9 @@ def read_header(path: Path, smiles: str) -> list[str]:
 
 def table_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """(line, fields) of the header, then of every row. Fields that a row lacks at its end are empty."""
+    if path.suffix.lower() == PARQUET:
+        yield from _parquet_rows(path)
+        return
     width, line = 0, 0
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as raw:
@@ -110,6 +122,28 @@ def table_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise UserError(
             f"{path}, after line {line}: {error}. Expected a table with one molecule a row."
         ) from error
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """As text: a missing value is empty, a number as Python writes it. The header counts as line 1."""
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            yield 1, list(file.schema_arrow.names)
+            line = 1
+            for piece in file.iter_batches():
+                for fields in zip(*(column.to_pylist() for column in piece.columns), strict=True):
+                    line += 1
+                    yield line, ["" if value is None else str(value) for value in fields]
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UserError(f"{path} is not a whole Parquet file ({error}). Write it again.") from error
+
+
+def has_columns(path: Path) -> bool:
+    """Whether the ending is a table's."""
+    return path.suffix.lower() == PARQUET or table_delimiter(path) is not None
 
 
 def table_delimiter(path: Path) -> str | None:

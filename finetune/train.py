@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
 from finetune.config import FinetuneConfig, Task
-from finetune.metrics import SELECTION, evaluate
+from finetune.metrics import evaluate, selection
 from finetune.model import FineTuned, ReadViews
 from sharding.errors import UserError
 
@@ -55,7 +55,7 @@ def fit(
     trained = model.modules(frozen=config.freeze)
     optimizer = _optimizer(trained, config)
     shuffles = torch.Generator().manual_seed(config.seed)
-    metric, higher_is_better = SELECTION[config.task]
+    metric, higher_is_better = selection(config.task, config.metric)
     best = BestEpoch(trained, higher_is_better)
     epoch = 0
     for epoch in range(1, config.epochs + 1):

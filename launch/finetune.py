@@ -1,6 +1,7 @@
 """Fine-tune an encoder on a table of labelled molecules, and test it on molecules that it has not seen.
 
     python launch/finetune.py encoder=runs/encoder table=esol.csv targets=[logS] task=regression run=runs/esol
+    python launch/finetune.py encoder=runs/encoder dataset=bbbp table=FOLDER run=runs/bbbp    a set of MoleculeNet
     python launch/finetune.py encoder=runs/encoder table=tox21.csv.gz targets=[NR-AR,SR-p53] split=random ...
     python launch/finetune.py ... freeze=false                            trains the encoder with the head
     python launch/finetune.py ... split=file split_file=mine.json         your own train, valid and test rows
