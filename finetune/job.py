@@ -63,7 +63,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
     folder = RunFolder(Path(config.run), overwrite=config.overwrite)
     device = choose_device(config.device)
     table = read_table(Path(config.table), config.smiles, config.targets, config.task)
-    check_free(Path(config.table), table.header, _added(config))
+    check_free(Path(config.table), table.header, added_columns(config))
     encoder, views = load_encoder(config)
     data = prepare(config, table, encoder)
 
@@ -79,7 +79,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
     if not (config.pretrained and config.freeze):  # new weights must not pass for those they began as
         encoder.config["origin"] = {**model.origin, "encoder": metrics["encoder"]}
     model.save(folder.model)
-    write_table(folder.predictions, [*table.header, *_added(config)], _rows(data, predicted))
+    write_table(folder.predictions, [*table.header, *added_columns(config)], answered_rows(data, predicted))
     write_json(folder.metrics, metrics)
     return metrics
 
@@ -218,11 +218,12 @@ def _circumstances(config: FinetuneConfig, data: Prepared, model: FineTuned) -> 
     }
 
 
-def _added(config: FinetuneConfig) -> list[str]:
+def added_columns(config: FinetuneConfig) -> list[str]:
+    """What predictions.csv has beside the table's own columns."""
     return ["split", *(predicted_name(target) for target in config.targets), "error"]
 
 
-def _rows(data: Prepared, predicted: Float64[NDArray, "n t"]) -> Iterator[list[str]]:
+def answered_rows(data: Prepared, predicted: Float64[NDArray, "n t"]) -> Iterator[list[str]]:
     """Every row of the table, in order, with its part, its predictions or the reason why there are none."""
     place_of = {int(row): place for place, row in enumerate(data.molecules.line)}
     part_of = {row: part for part in PARTS for row in data.split.parts[part]}
