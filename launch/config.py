@@ -1,10 +1,11 @@
-"""What the demo can be told. Light on purpose: `--help` imports this, and no torch."""
+"""What the demo and a supervised run can be told. Light on purpose: `--help` imports this, and no torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
 from omegaconf import MISSING
 
+from pretrain.config import PretrainConfig
 from sharding.config import Executor
 from sharding.errors import UserError
 
@@ -49,3 +50,36 @@ class DemoConfig:
         for name in ("steps", "batch", "evaluate_every", "held_out", "seeds", "side_by_side"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name}={getattr(self, name)}: give at least 1.")
+
+
+@dataclass(kw_only=True)
+class SupervisionConfig:
+    """The ranks of one machine as children of one command; see launch/supervise.py."""
+
+    ranks: int = 0
+    """Ranks to start on this machine and to watch: one a GPU, or a few on CPUs. 0 starts none: this command is the
+    only rank, or one of a launcher's."""
+    restarts: int = 3
+    """Restarts in all, each from the newest checkpoint, after a rank crashed, was killed or hung. A mistake of the
+    user, bad numbers and a signal to stop are never restarted."""
+    pause_s: float = 2.0
+    """Seconds before a restart; doubled, to a minute at most, with each that got no further than the one before."""
+    grace_s: float = 60.0
+    """Seconds that ranks have to save and leave after a signal; then they are killed."""
+
+    def __post_init__(self) -> None:
+        for name in ("ranks", "restarts", "pause_s", "grace_s"):
+            if getattr(self, name) < 0:
+                raise UserError(f"supervise.{name}={getattr(self, name)} is negative.")
+
+
+@dataclass(kw_only=True)
+class PretrainCommand(PretrainConfig):
+    """What launch/pretrain.py can be told: a run, and who looks after its processes."""
+
+    supervise: SupervisionConfig = field(default_factory=SupervisionConfig)
+
+    @property
+    def of_the_run(self) -> PretrainConfig:
+        """Without the supervision, which is none of the run's mathematics: what config.yaml keeps."""
+        return PretrainConfig(**{each.name: getattr(self, each.name) for each in fields(PretrainConfig)})

@@ -21,7 +21,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
-from sharding.errors import Ended, UserError, did_you_mean, full_disk
+from sharding.errors import Ended, SharedMistake, UserError, did_you_mean, full_disk
 
 COMMANDS = {
     "shard": "SMILES -> shards of graphs, descriptions and tokens",
@@ -33,7 +33,9 @@ COMMANDS = {
     "demo": "all of the above on small real data, and a report with pictures",
 }
 SILENT_S = 20.0
-"""How long a rank other than the first keeps a mistake to itself."""
+"""How long a rank other than the first keeps a mistake to itself: as long as it may be ahead of the first."""
+BRIEFLY_SILENT_S = 6.0
+"""The same for ranks in step: as long as a launcher may take to end it after the first has left."""
 Config = TypeVar("Config")
 
 
@@ -82,12 +84,11 @@ def doorway(
     try:
         return run(compose_config(name, config, given)) or 0
     except UserError as error:
-        if not _speaks():
-            time.sleep(SILENT_S)
+        time.sleep(_silent_s(error))
         print(f"error: {error}", file=sys.stderr)
         return 2
     except Ended as ended:
-        if _speaks():
+        if _first():  # all leave together
             print(ended, file=sys.stderr)
         return ended.code
     except OSError as error:
@@ -100,15 +101,21 @@ def doorway(
         return 130
 
 
-def _speaks() -> bool:
-    """Whether this process tells the user at once. Before ranks have met, all find the same mistake: one says it.
+def _silent_s(error: UserError) -> float:
+    """How long this process keeps a mistake to itself: most are found by all ranks, and the first says them.
 
-    When that one ends, the launcher ends the others. A rank that is still there after a while is alone with its
-    mistake, and says it too.
+    When that one ends, its launcher ends the others. A rank that is still there after a while is alone with its
+    mistake, and says it too. Ranks that have met are in step: those in silence need not wait long for the first.
     """
+    if _first():
+        return 0
     distributed = sys.modules.get("torch.distributed")
     met = distributed is not None and distributed.is_initialized()
-    return met or os.environ.get("RANK", "0") == "0"
+    return BRIEFLY_SILENT_S if met and not isinstance(error, SharedMistake) else SILENT_S
+
+
+def _first() -> bool:
+    return os.environ.get("RANK", "0") == "0"
 
 
 def compose_config(name: str, config: type[Config], overrides: Sequence[str]) -> Config:
@@ -180,7 +187,15 @@ def _kind(hint: Any) -> str:
 
 
 def _field_docs(config: type) -> dict[str, str]:
-    """The string literal under each field: Python keeps it in the source only."""
+    """The string literal under each field, inherited ones too: Python keeps it in the source only."""
+    docs: dict[str, str] = {}
+    for owner in reversed(config.__mro__):
+        if is_dataclass(owner):
+            docs |= _own_field_docs(owner)
+    return docs
+
+
+def _own_field_docs(config: type) -> dict[str, str]:
     tree = ast.parse(textwrap.dedent(inspect.getsource(config))).body[0]
     docs: dict[str, str] = {}
     assert isinstance(tree, ast.ClassDef)

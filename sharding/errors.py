@@ -13,6 +13,10 @@ class UserError(Exception):
     """A mistake that the user can mend. The message is complete: what, expected, what to do."""
 
 
+class SharedMistake(UserError):
+    """A mistake that all ranks raise together: the first one says it for all."""
+
+
 class Ended(Exception):
     """Work that stopped before its end in good order: a complete line for the user, and an exit code of its own."""
 
