@@ -5,7 +5,6 @@ A step is a function of (configuration, shards, step): its molecules come from t
 chunk of them from a seed of (seed, step, rank, chunk). So a resumed run is the run that was never stopped.
 """
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from pretrain import checkpoint
 from pretrain.batch import Batch, Prefetch
 from pretrain.config import PretrainConfig, SameMolecule
 from pretrain.diagnostics import evaluate
-from pretrain.engine import build_engine, join
+from pretrain.engine import build_engine, join, learning_rate_factor
 from pretrain.head_start import give_head_start
 from pretrain.model import TwoStreams, Vocabularies
 from pretrain.plan import batches_from, plan_data
@@ -40,24 +39,27 @@ def pretrain(config: PretrainConfig) -> dict[str, float]:
     folder = Path(config.run) / "checkpoints"
 
     model = new_model(shards, config).to(device)
-    fresh = agree(checkpoint.newest, folder) is None
-    if fresh and config.train.head_start:
+    found = checkpoint.choose(folder)
+    if found is None and config.train.head_start:
         give_head_start(model, shards, lanes, config.train.head_start)
     engine = build_engine(model, config.train, device)
     record = Record(Path(config.run), enabled=rank == 0)
-    start = 0 if fresh else checkpoint.resume(engine, folder, about)
+    start, _ = (0, {}) if found is None else checkpoint.restore(engine, found, about)
+    engine.lr_scheduler.last_epoch = start
+    for group in engine.optimizer.param_groups:
+        group["lr"] = config.train.learning_rate * learning_rate_factor(start, config.train)
     record.begin(config, about | {"lanes": lanes.lanes, "steps_per_epoch": lanes.steps}, start)
     with ProgressLine("pretrain", config.train.steps, start, enabled=rank == 0) as line:
-        if not fresh:
-            line.say(f"resumed at step {start:,} from {folder}")
+        if found is not None:
+            line.say(f"resumed at step {start:,} from {found}")
         saver = checkpoint.Saver(engine, folder, about, config.train)
         steps = batches_from(reader, lanes, start, config.train.chunk, device)
         batches = Prefetch(steps, config.train.prefetch)
         try:
-            evaluation = _loop(engine, batches, gallery, config, record, line, saver)
+            with saver:
+                evaluation = _loop(engine, batches, gallery, config, record, line, saver)
         finally:
             batches.close()
-            saver.close()
             record.close()
     engine.destroy()
     return evaluation
@@ -99,7 +101,7 @@ def _loop(
         if step % train.evaluate_every == 0 or last:
             evaluation = evaluated(step)
         if step % train.save_every == 0 or last:
-            saver.save(step)
+            saver.save(step, {})
             window.restart()
         line.advance(1, window.note)
     return evaluation
@@ -110,10 +112,3 @@ def new_model(shards: Shards, config: PretrainConfig) -> TwoStreams:
     torch.manual_seed(config.train.seed)
     sizes = Vocabularies(shards.tokenizers.smiles.size, shards.tokenizers.text.size)
     return TwoStreams(config.model, config.loss, sizes)
-
-
-def agree(question: Callable[[Path], int | None], folder: Path) -> int | None:
-    """Rank 0's answer, on every rank: others may see a shared file system later."""
-    answer = [question(folder) if dist.get_rank() == 0 else None]
-    dist.broadcast_object_list(answer, src=0)
-    return answer[0]

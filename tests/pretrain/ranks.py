@@ -87,18 +87,20 @@ class Killed(Exception):
 
 def train_until(rank: int, world: int, options: PretrainConfig, stop: int) -> dict[str, Any] | None:
     """`train`, killed after the checkpoint of step `stop` unless that is the last."""
-    save = checkpoint.save
+    save = checkpoint.Saver.save
 
-    def save_and_die(engine: Any, folder: Path, step: int, *rest: Any) -> None:
-        save(engine, folder, step, *rest)
+    def save_and_die(saver: checkpoint.Saver, step: int, state: dict[str, Any]) -> None:
+        save(saver, step, state)
         if step == stop < options.train.steps:
             raise Killed
 
-    checkpoint.save = save_and_die
+    checkpoint.Saver.save = save_and_die
     try:
         return train(rank, world, options)
     except Killed:
         return None
+    finally:
+        checkpoint.Saver.save = save
 
 
 def weights_hash(run: Path, step: int) -> str:
@@ -143,8 +145,8 @@ def exported_and_engine(rank: int, world: int, options: PretrainConfig, output: 
     dist.barrier()
     shards = Shards(Path(options.data))
     engine = build_engine(new_model(shards, options), options.train, join(options.train))
-    about = {"world": world, "zero_stage": options.train.zero_stage}
-    checkpoint.resume(engine, Path(options.run) / "checkpoints", about)
+    found = checkpoint.choose(Path(options.run) / "checkpoints")
+    checkpoint.restore(engine, found, {"shards": shards.fingerprint})
     engine.eval()
     molecules = shards.read(shards.blocks[-1])
     with torch.no_grad():
