@@ -20,14 +20,14 @@ from finetune.config import METRICS, Metric, Task
 class Selection(NamedTuple):
     """The validation metric that chooses the epoch."""
 
-    metric: str
+    metric: Metric
     higher_is_better: bool
 
 
 def selection(task: Task, metric: Metric) -> Selection:
     """The task's own metric, or the one that the user asks for."""
     chosen = METRICS[task][0] if metric is Metric.auto else metric
-    return Selection(chosen.value, task is Task.classification)
+    return Selection(chosen, task is Task.classification)
 
 
 def evaluate(

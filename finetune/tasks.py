@@ -63,7 +63,7 @@ def read_table(path: Path, smiles: str, targets: Sequence[str], task: Task) -> T
     for place, target in enumerate(targets):
         column = header.index(target)
         for index, (line, row) in enumerate(numbered):
-            labels[index, place] = _label(row[column], task, f"target '{target}' of {path}, line {line},")
+            labels[index, place] = read_label(row[column], task, f"target '{target}' of {path}, line {line},")
         _check_labels(labels[:, place], task, f"target '{target}' of {path}")
     position = header.index(smiles)
     return Table(header, rows, [row[position] for row in rows], labels)
@@ -185,7 +185,8 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]
     write_whole(path, write)
 
 
-def _label(text: str, task: Task, where: str) -> float:
+def read_label(text: str, task: Task, where: str) -> float:
+    """A label's number, NaN where it is missing. Raises `UserError` for anything else."""
     text = text.strip()
     if text.lower() in MISSING_LABEL:
         return math.nan

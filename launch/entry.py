@@ -19,7 +19,7 @@ from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 from sharding.errors import Ended, SharedMistake, UserError, did_you_mean, full_disk
 
@@ -29,13 +29,17 @@ COMMANDS = {
     "pretrain": "shards -> a run: both contrastive streams, checkpoints, evaluation",
     "export": "a run's checkpoint -> an encoder folder that loads without DeepSpeed",
     "finetune": "an encoder and a table of labelled molecules -> a model and its test score",
+    "evaluate": "an encoder and MoleculeNet's sets -> one table beside baselines, with intervals",
     "predict": "a fine-tuned model and a table of molecules -> predictions",
+    "report": "a run -> one page with pictures of how it went, at any time",
     "demo": "all of the above on small real data, and a report with pictures",
 }
 SILENT_S = 20.0
 """How long a rank other than the first keeps a mistake to itself: as long as it may be ahead of the first."""
 BRIEFLY_SILENT_S = 6.0
 """The same for ranks in step: as long as a launcher may take to end it after the first has left."""
+ENTRIES = "entries by name"
+"""The kind of an option that a user adds entries to, as models.mine.freeze=false."""
 Config = TypeVar("Config")
 
 
@@ -134,7 +138,7 @@ def compose_config(name: str, config: type[Config], overrides: Sequence[str]) ->
     ConfigStore.instance().store(name=f"{name}_schema", node=config)
     try:
         with initialize_config_dir(str(folder), version_base=None):
-            composed = compose(name, list(overrides))
+            composed = compose(name, [_entry(override, known) for override in overrides])
         return OmegaConf.to_object(composed)  # type: ignore[return-value]
     except MissingMandatoryValue as error:
         missing = str(error).splitlines()[0].rpartition(": ")[2]
@@ -176,13 +180,23 @@ def options(config: type, prefix: str = "") -> Iterator[Option]:
             default: Any = field.default_factory()
         else:
             default = field.default
-        text = str(default.value if isinstance(default, Enum) else default).replace("'", "") or '""'
+        text = str(_plain(default)).replace("'", "") or '""'
         yield Option(f"{prefix}{field.name}", _kind(kind), text, meanings.get(field.name, ""))
+
+
+def _plain(default: Any) -> Any:
+    if isinstance(default, list):
+        return [_plain(item) for item in default]
+    return default.value if isinstance(default, Enum) else default
 
 
 def _kind(hint: Any) -> str:
     if inspect.isclass(hint) and issubclass(hint, Enum):
         return " | ".join(member.value for member in hint)
+    if get_origin(hint) is list:
+        return f"list of {_kind(get_args(hint)[0])}"
+    if get_origin(hint) is dict:
+        return ENTRIES
     return getattr(hint, "__name__", str(hint)) if not getattr(hint, "__args__", None) else str(hint)
 
 
@@ -220,7 +234,7 @@ def _check_names(name: str, known: dict[str, Option], overrides: Sequence[str], 
                 f"'{override}' is not key=value. Example: launch/{name}.py {next(iter(known))}=..."
             )
         key = key.lstrip("+~")
-        if key in known:
+        if key in known or _holder(key, known):
             continue
         if key not in groups or not any(option.startswith(f"{key}.") for option in known):
             raise UserError(f"unknown option '{key}'.{did_you_mean(key, [*known, *groups])} See --help.")
@@ -230,6 +244,17 @@ def _check_names(name: str, known: dict[str, Option], overrides: Sequence[str], 
                 f"{key}={value} is no file of configs/{key}.{did_you_mean(value, choices)}"
                 f" There are: {', '.join(choices)}."
             )
+
+
+def _entry(override: str, known: dict[str, Option]) -> str:
+    """As Hydra wants it: an entry of an option that holds entries by name may be new or there already."""
+    key = override.lstrip("+~").partition("=")[0]
+    return f"++{override}" if key not in known and _holder(key, known) else override
+
+
+def _holder(key: str, known: dict[str, Option]) -> bool:
+    """Whether the key is an entry, at any depth, of an option that holds entries."""
+    return any(known[name].kind.startswith(ENTRIES) for name in known if key.startswith(f"{name}."))
 
 
 def _root_message(error: BaseException) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from sharding.child import Child, Died
-from sharding.config import Executor, ShardConfig
+from sharding.config import Executor
 from sharding.errors import UserError, full_disk
 
 Task = TypeVar("Task")
@@ -34,12 +34,21 @@ TASKS_A_RAY_WORKER = 64
 """A worker that has done so many is replaced: what leaks in a library is given back."""
 
 
+class Where(Protocol):
+    """Where tasks run, how many at a time, how often they are tried: what a configuration of long work has."""
+
+    executor: Executor
+    workers: int
+    attempts: int
+    task_memory_gb: float
+
+
 class SetAside(UserError):
     """Tasks that failed in every attempt. The last error of each is its `__cause__` chain's end and in the text."""
 
 
 def execute(
-    tasks: Iterable[Task], function: Callable[[Task], Result], config: ShardConfig
+    tasks: Iterable[Task], function: Callable[[Task], Result], config: Where
 ) -> Iterator[tuple[Task, Result]]:
     """Run `function` on every task, where and how the configuration says."""
     waiting, failures = deque(tasks), Counter[Task]()
@@ -117,7 +126,7 @@ class _Crew(Protocol):
     def close(self) -> None: ...
 
 
-def _crew(config: ShardConfig, function: Callable[[Any], Any], count: int) -> _Crew:
+def _crew(config: Where, function: Callable[[Any], Any], count: int) -> _Crew:
     if config.executor is Executor.serial:
         return _Here(function)
     if config.executor is Executor.processes:
@@ -183,7 +192,7 @@ class _Processes:
 class _Ray:
     """Ray Core tasks: the cluster that RAY_ADDRESS names, or one on this machine for as long as the job lasts."""
 
-    def __init__(self, function: Callable[[Any], Any], config: ShardConfig) -> None:
+    def __init__(self, function: Callable[[Any], Any], config: Where) -> None:
         import ray
 
         self._started = not ray.is_initialized()
