@@ -3,6 +3,7 @@
 lines of metrics.jsonl or evaluation.jsonl  ->  Picture
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,6 @@ from launch.reporting.panel import (
     STREAM_COLOURS,
     STREAM_DASHES,
     STREAM_MARKERS,
-    STREAM_TITLES,
     VERMILION,
     End,
     Marks,
@@ -29,7 +29,6 @@ from launch.reporting.panel import (
     name_ends,
     panel,
 )
-from pretrain.diagnostics import RECALL_AT
 
 PAIRS = {"positive": "same molecule (positive)", "negative": "two molecules (negative)"}
 PAIR_STYLES = {"positive": (BLUE, "o", "-"), "negative": (VERMILION, "s", "--")}
@@ -59,10 +58,10 @@ def losses(metrics: Sequence[Mapping[str, Any]], marks: Marks = NOTHING) -> Pict
 
 def recalls(stream: str, evaluation: Sequence[Mapping[str, Any]], marks: Marks = NOTHING) -> Picture:
     """Recall at 1, 5 and 10 on the held-out molecules, each with its chance."""
-    figure, axes = panel(STREAM_TITLES[stream], height=4.2, whole=True)
+    figure, axes = panel(f"Retrieval, {stream} stream", height=4.2, whole=True)
     steps, last = [entry["step"] for entry in evaluation], evaluation[-1]
     ends, said = [], []
-    for k, colour, marker in zip(RECALL_AT, (BLUE, GREEN, VERMILION), "os^", strict=True):
+    for k, colour, marker in zip(recall_levels(last), (BLUE, GREEN, VERMILION), "os^", strict=True):
         values, blind = [entry[f"{stream}_recall_at_{k}"] for entry in evaluation], k * last["chance"]
         line(axes, steps, values, colour, marker=marker)
         chance(axes, blind, colour)
@@ -82,7 +81,7 @@ def recalls(stream: str, evaluation: Sequence[Mapping[str, Any]], marks: Marks =
 
 def cosine_curves(stream: str, evaluation: Sequence[Mapping[str, Any]], marks: Marks = NOTHING) -> Picture:
     """Mean cosine of positives and of negatives over the steps."""
-    figure, axes = panel(STREAM_TITLES[stream], whole=True)
+    figure, axes = panel(f"Cosines, {stream} stream", whole=True)
     steps, ends = [entry["step"] for entry in evaluation], []
     for kind, (colour, marker, dash) in PAIR_STYLES.items():
         values = [entry[f"{stream}_{kind}_cosine"] for entry in evaluation]
@@ -96,6 +95,23 @@ def cosine_curves(stream: str, evaluation: Sequence[Mapping[str, Any]], marks: M
     alt = f"Mean cosine of the {stream} stream's pairs over steps; at the end {said}."
     caption = f"Projections of held-out molecules. Positive: of one molecule; negative: of two.{marked}"
     return finish(f"cosine_{stream}", figure, alt, caption)
+
+
+def stream_in_short(stream: str, metrics: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
+    """Loss and retrieval of a stream beside chance, in a sentence."""
+    loss, blind = metrics[f"{stream}_loss"], metrics["chance"]
+    under = "under" if loss < blind else "not under"
+    said = f"{stream.capitalize()} stream: loss {loss:.2f}, {under} chance ({blind:.2f})"
+    if f"{stream}_recall_at_1" not in evaluation:
+        return f"{said}; not evaluated yet."
+    recall, level = evaluation[f"{stream}_recall_at_1"], evaluation["chance"]
+    return f"{said}; held-out recall@1 {recall:.1%}, {recall / level:.0f} x chance ({level:.2%})."
+
+
+def recall_levels(entry: Mapping[str, Any]) -> list[int]:
+    """The k of an evaluation's recall@k. From the line itself: to ask the module would import all encoders."""
+    found = (re.fullmatch(r"[a-z]+_recall_at_(\d+)", key) for key in entry)
+    return sorted({int(match.group(1)) for match in found if match})
 
 
 def streams(entry: Mapping[str, Any], metric: str) -> list[str]:

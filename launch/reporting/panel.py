@@ -146,13 +146,13 @@ def mark(rows: Sequence[Axes], marks: Marks) -> str:
     said = []
     for axes in rows:
         for step in marks.resumed:
-            axes.axvline(step, color=GREY, lw=1.0, ls=(0, (1, 1.5)), zorder=0.5)
+            axes.axvline(step, color=GREY, lw=1.2, ls=(0, (5, 2)), zorder=0.5)
         if marks.skipped:
             foot = axes.get_xaxis_transform()
             dots = np.zeros(len(marks.skipped))
             axes.plot(marks.skipped, dots, "^", color="black", ms=5, transform=foot, clip_on=False)
     if marks.resumed:
-        said.append("A grey line: resumed there.")
+        said.append("Dashed upright line: resumed there.")
     if marks.skipped:
-        said.append("A black triangle: a step that was skipped.")
+        said.append("Triangle: a skipped step.")
     return "".join(f" {sentence}" for sentence in said)

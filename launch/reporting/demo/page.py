@@ -8,6 +8,7 @@ dark, and printed.
 from collections.abc import Iterable, Mapping
 from html import escape
 
+from launch.reporting.curves import stream_in_short
 from launch.reporting.demo.comparison import VARIANTS, Comparison
 from launch.reporting.demo.findings import Findings
 from launch.reporting.markup import document, figure, grid, section, table
@@ -40,13 +41,7 @@ def in_short(findings: Findings) -> list[str]:
         f"{manifest['n_in']:,} molecules in, {manifest['n_ok']:,} kept, "
         f"{findings.bytes_per_molecule:.0f} bytes each."
     ]
-    for stream in findings.streams:
-        loss, recall = last[f"{stream}_loss"], evaluation[f"{stream}_recall_at_1"]
-        where, blind = "under" if loss < last["chance"] else "not under", evaluation["chance"]
-        lines.append(
-            f"{stream.capitalize()} stream: loss {loss:.2f}, {where} chance ({last['chance']:.2f}); held-out "
-            f"recall@1 {recall:.1%}, {recall / blind:.0f} x chance ({blind:.2%})."
-        )
+    lines += [stream_in_short(stream, last, evaluation) for stream in findings.streams]
     return [*lines, *(f"{each.table.name.upper()}: {each.verdict}" for each in findings.comparisons)]
 
 
