@@ -28,6 +28,7 @@ COMMANDS = {
     "tokenizer": "a corpus -> the two tokenizers (a default pair ships with the project)",
     "pretrain": "shards -> a run: both contrastive streams, checkpoints, evaluation",
     "export": "a run's checkpoint -> an encoder folder that loads without DeepSpeed",
+    "embed": "an encoder and a file of molecules -> their vectors",
     "finetune": "an encoder and a table of labelled molecules -> a model and its test score",
     "evaluate": "an encoder and MoleculeNet's sets -> one table beside baselines, with intervals",
     "predict": "a fine-tuned model and a table of molecules -> predictions",

@@ -16,6 +16,14 @@ class Precision(StrEnum):
     bfloat16 = "bfloat16"
 
 
+class Device(StrEnum):
+    """Where the arithmetic happens; auto takes a GPU that is there."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
 class Negatives(StrEnum):
     """Whose molecules are negatives."""
 
@@ -244,3 +252,26 @@ class ExportConfig:
     """Folder of the encoder; new or empty."""
     step: int = 0
     """Which checkpoint; 0 takes the newest complete one."""
+
+
+@dataclass(kw_only=True)
+class EmbedConfig:
+    """An encoder and a file of molecules -> their vectors."""
+
+    encoder: str = MISSING
+    """Folder of the encoder, made by launch/export.py."""
+    table: str = MISSING
+    """Molecules: .smi, .txt, .csv, .tsv, plain, .gz or .zst, or .parquet."""
+    smiles: str = "smiles"
+    """Column with the SMILES, for tables."""
+    id: str = ""
+    """Column with an identifier, for tables; empty: none. Of .smi and .txt, the rest of the line."""
+    output: str = MISSING
+    """File to write, .parquet (a list a view) or .csv (a column a number): the rows in order, the reason where a SMILES
+    was rejected."""
+    overwrite: bool = False
+    """Replace the output when it exists."""
+    views: list[str] = field(default_factory=list)
+    """Views to write, of local, global, smiles and text; [] takes all that the encoder has."""
+    device: Device = Device.auto
+    """auto, cpu or cuda."""
