@@ -15,57 +15,10 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from pretrain.config import PretrainConfig, Resume
-from sharding.errors import UserError
+from pretrain.config import PretrainConfig
 from sharding.files import write_bytes, write_json
 
 PACKAGES = ("torch", "deepspeed", "torch-geometric", "transformers", "rdkit", "numpy", "tokenizers")
-FREE = ("run", "data", "resume", "train.log_every", "train.evaluate_every", "train.save_every", "train.keep")
-"""Options that a resumed run may change without a change of its mathematics."""
-EXTENDABLE = ("train.steps", "train.prefetch")
-"""The steps set the cosine's length; a longer run is what a user wants."""
-
-
-def check_folder(config: PretrainConfig) -> None:
-    """Raise `UserError` unless this run may use its folder: new, empty, or the same run."""
-    folder, file = Path(config.run), Path(config.run) / "config.yaml"
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"run {folder} is a file. Give a folder.")
-    if not folder.is_dir() or not any(folder.iterdir()):
-        return
-    if not file.is_file() or not (folder / "checkpoints").is_dir():
-        raise UserError(f"run folder {folder} holds something else. Give a new folder.")
-    if config.resume is Resume.never:
-        raise UserError(
-            f"run folder {folder} holds a run and resume=never. Give a new folder, or resume=auto."
-        )
-    changed = differences(OmegaConf.load(file), config)
-    if changed:
-        raise UserError(
-            f"{folder} is a run of another configuration ({'; '.join(changed)}). Give a new run=..., or its options."
-        )
-
-
-def differences(old: Any, config: PretrainConfig) -> list[str]:
-    """`train.batch: 256, now 512` for every option that a resume may not change.
-
-    An option that is newer than the run had its default.
-    """
-    defaults = OmegaConf.to_container(OmegaConf.structured(PretrainConfig), enum_to_str=True)
-    before = _flat(defaults) | _flat(OmegaConf.to_container(old))
-    now = _flat(OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True))
-    return [
-        f"{name}: {before.get(name)}, now {now.get(name)}"
-        for name in sorted(before.keys() | now.keys())
-        if name not in (*FREE, *EXTENDABLE) and before.get(name) != now.get(name)
-    ]
-
-
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in tree.items():
-        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return found
 
 
 class Record:

@@ -16,12 +16,13 @@ from pretrain import checkpoint
 from pretrain.batch import Batch, Prefetch
 from pretrain.config import PretrainConfig, SameMolecule
 from pretrain.diagnostics import evaluate
+from pretrain.drift import check_folder
 from pretrain.engine import build_engine, join, learning_rate_factor
 from pretrain.head_start import give_head_start
 from pretrain.model import TwoStreams, Vocabularies
 from pretrain.plan import batches_from, plan_data
 from pretrain.progress import Window, recalls
-from pretrain.record import Record, check_folder
+from pretrain.record import Record
 from pretrain.step import seed_dropout, train_step
 from sharding.progress import ProgressLine
 from sharding.read import Reader, Shards

@@ -7,8 +7,6 @@ import pytest
 from omegaconf import OmegaConf
 
 from pretrain import checkpoint
-from pretrain.config import Resume
-from pretrain.record import check_folder
 from sharding.errors import UserError
 from tests.distributed import run_ranks
 from tests.pretrain import ranks
@@ -89,22 +87,3 @@ def test_the_exported_encoder_is_the_engines(stage, world, shards_folder, tmp_pa
     card = (tmp_path / "encoder" / "README.md").read_text()
     assert "recall@1" in card
     assert "2 steps of 16" in card
-
-
-def test_a_folder_is_used_by_one_configuration(straight, tmp_path):
-    run, options, _ = straight
-    check_folder(options)  # itself: to be resumed
-    other = ranks.config(options.data, str(run), {"dropout": 0.1, "projection": 8}, steps=6)
-    with pytest.raises(UserError, match=r"model\.projection: 16, now 8"):
-        check_folder(other)
-    longer = ranks.config(options.data, str(run), {"dropout": 0.1}, steps=60, save_every=30)
-    check_folder(longer)
-    options.resume = Resume.never
-    with pytest.raises(UserError, match="resume=never"):
-        check_folder(options)
-    options.resume = Resume.auto
-    (tmp_path / "home").mkdir()
-    (tmp_path / "home" / "thesis.txt").write_text("x")
-    other.run = str(tmp_path / "home")
-    with pytest.raises(UserError, match="holds something else"):
-        check_folder(other)
