@@ -1,24 +1,34 @@
 """A run's folder: what was asked, where it ran, and what came out, line by line.
 
-    config.yaml  environment.json  metrics.jsonl  evaluation.jsonl  tensorboard/  checkpoints/
-Only rank 0 writes. A run that resumes cuts the lines after its checkpoint, so a step stands once.
+    config.yaml  environment.json  uncommitted.patch     written at every start, see pretrain/environment.py
+    metrics.jsonl       step, losses, speed, memory, what was skipped      a line every train.log_every steps
+    evaluation.jsonl    step, recall, cosines, rank, probe                 a line an evaluation
+    histograms.jsonl    step, edges (65), counts (64) of the cosines       a line an evaluation
+    skipped.jsonl  skipped/                                                a line a step that changed nothing
+    changes.jsonl       what a resume changed, see pretrain/drift.py
+    tensorboard/  checkpoints/  wandb.json
+Only rank 0 writes. A number that does not exist is absent; one that is not finite is null, because JSON has no
+NaN. A run that resumes cuts the lines after its checkpoint, so a step stands once. Secrets are redacted.
 """
 
 import json
-import platform
-import subprocess
-import sys
-from importlib.metadata import PackageNotFoundError, version
+import math
+import secrets
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import OmegaConf
 
 from pretrain.config import PretrainConfig
-from sharding.files import write_bytes, write_json
+from pretrain.drift import differences, note_changes
+from pretrain.environment import without_home, write_environment
+from pretrain.redact import redact
+from pretrain.trackers import TensorBoard, Tracker, WeightsAndBiases
+from sharding.files import read_json, write_bytes, write_json
 
-PACKAGES = ("torch", "deepspeed", "torch-geometric", "transformers", "rdkit", "numpy", "tokenizers")
+WHERE = ("data", "run", "resume", "mode")
+"""Options that say where and how a run is started, and not which run it is."""
+LINES = ("metrics", "evaluation", "histograms", "skipped")
 
 
 class Record:
@@ -26,67 +36,98 @@ class Record:
 
     def __init__(self, folder: Path, *, enabled: bool) -> None:
         self.folder, self.enabled = folder, enabled
-        self._board: Any = None
+        self.seconds = 0.0
+        """In training until the step that the run goes on from."""
+        self._trackers: list[Tracker] = []
 
-    def begin(self, config: PretrainConfig, about: dict[str, Any], step: int) -> None:
-        """Write configuration and environment; drop the lines after `step`."""
+    def begin(self, config: PretrainConfig, about: dict[str, Any], step: int) -> list[str]:
+        """Write configuration and environment; drop what came after `step`. What to tell of it, a line each."""
         if not self.enabled:
-            return
+            return []
         (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-        text = OmegaConf.to_yaml(OmegaConf.structured(config))
-        write_bytes(self.folder / "config.yaml", text.encode())
-        write_json(self.folder / "environment.json", environment() | about)
-        for name in ("metrics.jsonl", "evaluation.jsonl"):
-            file = self.folder / name
-            lines = file.read_text().splitlines(keepends=True) if file.is_file() else []
-            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-            write_bytes(file, "".join(kept).encode())
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step + 1)
+        file = self.folder / "config.yaml"
+        told = _told(OmegaConf.structured(PretrainConfig), config, "default")
+        if step and file.is_file():
+            told += _told(OmegaConf.load(file), config, "before")
+            note_changes(config, step)
+        known = OmegaConf.create(redact(OmegaConf.to_container(OmegaConf.structured(config))))
+        write_bytes(file, OmegaConf.to_yaml(known).encode())
+        write_environment(self.folder, config, about, step)
+        for name in LINES:
+            self._cut(self.folder / f"{name}.jsonl", step)
+        for file in (self.folder / "skipped").glob("step-*.csv"):
+            if int(file.stem.removeprefix("step-")) > step:
+                file.unlink()
+        self._trackers = [TensorBoard(self.folder / "tensorboard", step)]
+        if config.wandb:
+            shown = without_home(OmegaConf.to_container(known, enum_to_str=True))
+            self._trackers.append(WeightsAndBiases(known.wandb, self.folder, self._identity(), shown))
+        return told
 
     def write(self, name: str, values: dict[str, Any]) -> None:
-        """One line of `<name>.jsonl`, and its numbers to TensorBoard."""
+        """One line of `<name>.jsonl`, and its numbers to the trackers."""
         if not self.enabled:
             return
         with (self.folder / f"{name}.jsonl").open("a") as stream:
-            stream.write(json.dumps(values) + "\n")
-        for key, value in values.items():
-            if key != "step":
-                self._board.add_scalar(f"{name}/{key}", value, values["step"])
+            stream.write(json.dumps(strict(values), allow_nan=False) + "\n")
+        step = values["step"]
+        numbers = {key: value for key, value in values.items() if isinstance(value, int | float)}
+        numbers.pop("step")
+        for tracker in self._trackers:
+            tracker.numbers(name, step, numbers)
+            for key, counts in values.items() if "edges" in values else ():
+                if isinstance(counts, list) and key != "edges":
+                    tracker.histogram(f"{name}/{key}", step, values["edges"], counts)
 
     def close(self) -> None:
-        """Flush TensorBoard."""
-        if self._board is not None:
-            self._board.close()
+        """Flush the trackers."""
+        for tracker in self._trackers:
+            tracker.close()
+
+    def _cut(self, file: Path, step: int) -> None:
+        """Keep the whole lines up to `step`; of a run that begins anew, none. A torn one breaks nothing."""
+        if not file.is_file():
+            return
+        kept = []
+        for line in file.read_bytes().splitlines(keepends=True):
+            values = _line(line)
+            if step and values is not None and values["step"] <= step:
+                kept.append(line)
+                if file.stem == "metrics":
+                    self.seconds = values.get("seconds", self.seconds)
+        write_bytes(file, b"".join(kept))
+
+    def _identity(self) -> str:
+        """Of the run at a tracking service: made once, so that a resumed run goes on there as well."""
+        file = self.folder / "wandb.json"
+        if not file.is_file():
+            write_json(file, {"id": secrets.token_hex(8)})
+        return str(read_json(file)["id"])
 
 
-def environment() -> dict[str, Any]:
-    """Versions, machine and commit, for a reader who wants the same run."""
-    cuda = torch.cuda.is_available()
-    return {
-        "python": platform.python_version(),
-        "packages": {name: _version(name) for name in (*PACKAGES, "molparallax")},
-        "device": torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine(),
-        "cuda": torch.version.cuda if cuda else None,
-        "commit": _commit(),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-    }
+def _told(other: Any, config: PretrainConfig, name: str) -> list[str]:
+    """`train.batch = 512 (default 1024)` for every option that the other configuration has otherwise."""
+    changes = [change for change in differences(other, config) if change.name not in WHERE]
+    return [f"{change.name} = {_shown(change.new)} ({name} {_shown(change.old)})" for change in changes]
 
 
-def _version(package: str) -> str | None:
+def _shown(value: Any) -> str:
+    return "nothing" if value in ("", None) else str(value)
+
+
+def strict(values: Any) -> Any:
+    """The same numbers as JSON has them: one that is not finite is null, and `skipped` says why there is none."""
+    if isinstance(values, dict):
+        return {key: strict(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [strict(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values
+
+
+def _line(text: bytes) -> dict[str, Any] | None:
+    """What a line says; None for one that a run could not finish."""
     try:
-        return version(package)
-    except PackageNotFoundError:
+        values = json.loads(text) if text.endswith(b"\n") else None
+    except ValueError:
         return None
-
-
-def _commit() -> str | None:
-    here = Path(__file__).parent
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=5, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return values if isinstance(values, dict) and isinstance(values.get("step"), int) else None
