@@ -1,13 +1,15 @@
 """The table of faults and outcomes, raw DeepSpeed beside this project, each cell from what a program saw.
 
-    python -m benchmarks.reliability --write                       everything, about half an hour on two cores
+    python -m benchmarks.reliability --write                       everything, half an hour to two hours on two cores
     python -m benchmarks.reliability --only flipped --side ours    one cell
 
 Exit codes, files, losses and hashes of weights decide on the words; bold is what a user would not want.
 """
 
 import argparse
+import datetime
 import gzip
+import json
 import sys
 import tempfile
 import time
@@ -17,13 +19,16 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.circumstances import circumstances
+from benchmarks.circumstances import commit, processor
 from benchmarks.reliability import saves, shards, steps
 from benchmarks.reliability.launches import REPOSITORY
 from benchmarks.reliability.ranks import serve
 from benchmarks.reliability.sides import Ours, Raw, Side
 
 RESULTS = REPOSITORY / "benchmarks" / "results" / "reliability.md"
+CELLS = RESULTS.with_suffix(".json")
+Cells = dict[str, dict[str, dict[str, str]]]
+"""By fault and trainer: outcome, commit, date."""
 MOLECULES = 607
 """A prime number: no number of ranks shares it equally."""
 
@@ -64,11 +69,49 @@ def outcome(side: Side, name: str) -> str:
     begun = time.monotonic()
     try:
         told = FAULTS[name][1](side)
-    except Exception:  # noqa: BLE001 - half an hour of the others' results must not be lost with it
+    except Exception:  # noqa: BLE001 - the others go on
         traceback.print_exc()
         told = "experiment failed"
     print(f"{name}, {side.name} ({time.monotonic() - begun:.0f} s): {told}", file=sys.stderr, flush=True)
     return told
+
+
+def kept() -> Cells:
+    """What has been measured so far."""
+    return json.loads(CELLS.read_text()) if CELLS.exists() else {}
+
+
+def keep(name: str, side: Side, told: str) -> None:
+    """Into the JSON that the table is made from: cells are measured one by one, since all take an hour."""
+    date = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}"
+    cells = kept()
+    cells.setdefault(name, {})[side.name] = {"outcome": told, "commit": commit(), "date": date}
+    CELLS.write_text(json.dumps(cells, indent=1) + "\n")
+
+
+def table(cells: Cells) -> str:
+    """The faults that were tried, and what came of it."""
+    lines = [f"| fault | {Ours.name} | {Raw.name} |", "|---|---|---|"]
+    for name, (title, _) in FAULTS.items():
+        found = [cells.get(name, {}).get(side.name, {}).get("outcome", "not tried") for side in (Ours, Raw)]
+        if name in cells:
+            lines.append(f"| {title} | {' | '.join(found)} |")
+    return "\n".join(lines)
+
+
+def report(cells: Cells) -> str:
+    """The file of results."""
+    each = [cell for row in cells.values() for cell in row.values()]
+    versions = ", ".join(f"{name} {version(name)}" for name in ("deepspeed", "torch", "webdataset"))
+    lines = [
+        "command: `python -m benchmarks.reliability --write`, with `--only` and `--side` for single cells",
+        f"machine: {processor()}, two ranks, gloo, shared with other work",
+        f"versions: {versions}",
+        f"commits: {', '.join(sorted({cell['commit'] for cell in each}))}",
+        f"dates: {', '.join(sorted({cell['date'] for cell in each}))}",
+    ]
+    told = "\n".join(f"* {line}" for line in lines)
+    return f"# Faults and outcomes, beside raw DeepSpeed\n\n{told}\n\n{table(cells)}\n"
 
 
 def main() -> None:
@@ -78,29 +121,23 @@ def main() -> None:
     )
     parser.add_argument("--only", nargs="+", choices=FAULTS, default=list(FAULTS), help="these faults")
     parser.add_argument("--side", choices=("raw", "ours"), help="this trainer only")
-    parser.add_argument("--write", action="store_true", help=f"append the result to {RESULTS.name}")
+    parser.add_argument("--write", action="store_true", help=f"keep the results in {RESULTS.name}")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         serve()
         sides: list[Side] = []
-        if args.side != "ours":
-            sides.append(Raw(root))
         if args.side != "raw":
             sides.append(Ours(root, some_shards(root)))
-        lines = [f"| fault | {' | '.join(side.name for side in sides)} |", "|---" * (1 + len(sides)) + "|"]
+        if args.side != "ours":
+            sides.append(Raw(root))
         for name in args.only:
-            cells = [FAULTS[name][0], *(outcome(side, name) for side in sides)]
-            lines.append(f"| {' | '.join(cells)} |")
-    versions = "versions: " + ", ".join(
-        f"{name} {version(name)}" for name in ("deepspeed", "torch", "webdataset")
-    )
-    report = "\n".join([circumstances("reliability", "two ranks, gloo", versions), "", *lines])
-    print(report)
+            for side in sides:
+                told = outcome(side, name)
+                if args.write:
+                    keep(name, side, told)
     if args.write:
-        title = "" if RESULTS.exists() else "# Faults and outcomes, beside raw DeepSpeed\n\n"
-        with RESULTS.open("a") as results:
-            results.write(f"{title}{report}\n\n")
+        RESULTS.write_text(report(kept()))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.circumstances import circumstances
 from benchmarks.reliability.__main__ import some_shards
-from benchmarks.reliability.launches import REPOSITORY, Launch, python
+from benchmarks.reliability.launches import REPOSITORY
 from benchmarks.reliability.sides import Ours
 
 RESULTS = REPOSITORY / "benchmarks" / "results" / "reliability-lives.json"
@@ -26,10 +26,7 @@ STEPS, SAVE_EVERY, KILLS = 60, 8, 4
 def watched(side: Ours, name: str, kills: list[tuple[int, int]]) -> dict[str, Any]:
     """A run from start to end; each (step, rank) of `kills` is struck when that step stands in the record."""
     run, begun = side.root / name, time.monotonic()
-    own = {"steps": STEPS, "save_every": SAVE_EVERY}
-    supervised = ["supervise.ranks=2", "supervise.restarts=9", "supervise.pause_s=0"]
-    script = str(REPOSITORY / "launch" / "pretrain.py")
-    launch = Launch(python(script, *side.arguments(run, own), *supervised), side.log(run))
+    launch = side.look_after(run, steps=STEPS, save_every=SAVE_EVERY)
     seen: list[tuple[float, int]] = []
     struck: list[tuple[float, int, int]] = []
     while launch.running:

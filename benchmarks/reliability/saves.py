@@ -8,9 +8,8 @@ import torch
 
 from benchmarks.reliability.launches import striking
 from benchmarks.reliability.sides import End, Ours, Side
-from sharding.files import read_json, sha256, write_json
 
-POINTS = 4
+POINTS = 3
 """Where each rank is killed in a save: so many of its writes, flushes and renames, from the first to the last."""
 
 
@@ -128,10 +127,7 @@ def planted(side: Side) -> str:
     for file in folder.iterdir():
         if file.suffix in (".pt", ".safetensors"):
             torch.save({"module": Canary(canary)}, file)
-    manifest = folder / "MANIFEST.json"
-    if manifest.exists():
-        old = read_json(manifest)
-        write_json(manifest, old | {"files": {name: sha256(folder / name) for name in old["files"]}})
+    side.vouch(folder)
     end = side.train(run, steps=6)
     then = f"goes on from step {end.resumed}" if end.code == 0 else end.refusal
     return ("**runs it**" if canary.exists() else "never runs it") + f"; {then}"

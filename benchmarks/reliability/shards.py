@@ -16,8 +16,8 @@ def uneven(side: Side) -> str:
     """Two ranks, and shards whose rows two ranks cannot share equally."""
     run = side.root / "uneven"
     if isinstance(side, Ours):
-        told = after_first_step(side, run, side.start(run, steps=80, save_every=80))
-        return f"{told}, {len(side.losses(run))} of 80 steps"
+        told = after_first_step(side, run, side.start(run, steps=40, save_every=40))
+        return f"{told}, {len(side.losses(run))} of 40 steps, over the end of an epoch"
     folder = side.root / "uneven-tars"
     tars(folder, [48, 16])
     told = after_first_step(side, run, side.start(run, tars=folder, save_every=100))

@@ -4,6 +4,7 @@
 launcher, ZeRO-1, float32, dropout, global batches of 16, unless said otherwise.
 """
 
+import hashlib
 import json
 import re
 import shutil
@@ -11,8 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.reliability.launches import LIMIT_S, Launch, Watched, deepspeed
+from benchmarks.reliability.launches import LIMIT_S, REPOSITORY, Launch, Watched, deepspeed, python
 from benchmarks.reliability.ranks import Ranks
+from pretrain import checkpoint
+from pretrain.checkpoint.tensors import Digest
+from pretrain.checkpoint.verify import MANIFEST, make_manifest
+from sharding.files import read_json, sha256, write_json
 
 ERROR = re.compile(r"^(?:\[rank\d+\]: )?(error: .*|warning: .*|(?:\w+\.)*\w*(?:Error|Exception|Ended)\b.*)$")
 
@@ -55,6 +60,8 @@ class Side:
 
     name: str
     module: str
+    a_while: int
+    """Steps that take long enough to be struck in."""
 
     def __init__(self, root: Path) -> None:
         self.root = root / self.name.replace(" ", "-")
@@ -95,6 +102,9 @@ class Side:
         """What this rank has written of a checkpoint."""
         raise NotImplementedError
 
+    def vouch(self, folder: Path) -> None:
+        """Make whatever lies in a checkpoint look as if it had been written there."""
+
     def final(self, run: Path, step: int) -> dict[str, Any]:
         """`weights`: a hash of the weights after the last step; `finite`; `skipped`: steps left out."""
         raise NotImplementedError
@@ -119,6 +129,7 @@ class Raw(Side):
 
     name = "raw DeepSpeed"
     module = "benchmarks.reliability.raw"
+    a_while = 1_000_000
 
     def arguments(self, run: Path, options: dict[str, Any]) -> list[str]:
         given = options | {"run": run}
@@ -143,6 +154,7 @@ class Ours(Side):
 
     name = "molparallax"
     module = "benchmarks.reliability.ours"
+    a_while = 30
     OPTIONS = (
         *("model.graph_hidden=16", "model.global_heads=2", "model.text_hidden=16", "model.text_layers=1"),
         *("model.text_heads=2", "model.text_feedforward=32", "model.projection=16"),
@@ -159,6 +171,11 @@ class Ours(Side):
     def __init__(self, root: Path, shards: Path) -> None:
         super().__init__(root)
         self.shards = shards
+
+    def look_after(self, run: Path, **options: Any) -> Launch:
+        script = str(REPOSITORY / "launch" / "pretrain.py")
+        supervised = ("supervise.ranks=2", "supervise.pause_s=0", "supervise.restarts=9")
+        return Launch(python(script, *self.arguments(run, options), *supervised), self.log(run))
 
     def arguments(self, run: Path, options: dict[str, Any]) -> list[str]:
         given = {
@@ -180,11 +197,19 @@ class Ours(Side):
     def file_of_rank(self, run: Path, step: int, rank: int) -> Path:
         return self.checkpoints(run) / f"step-{step}" / f"rank-{rank}.safetensors"
 
+    def vouch(self, folder: Path) -> None:
+        manifest = read_json(folder / MANIFEST)
+        about = {
+            name: value
+            for name, value in manifest.items()
+            if name not in ("schema", "sha256", "files", "step")
+        }
+        files = {
+            name: Digest((folder / name).stat().st_size, sha256(folder / name)) for name in manifest["files"]
+        }
+        write_json(folder / MANIFEST, make_manifest(manifest["step"], about, files))
+
     def final(self, run: Path, step: int) -> dict[str, Any]:
-        import hashlib
-
-        from pretrain import checkpoint
-
         weights = checkpoint.weights(self.checkpoints(run) / f"step-{step}")
         digest = hashlib.sha256(
             b"".join(weights[name].numpy().tobytes() for name in sorted(weights))

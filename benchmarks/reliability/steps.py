@@ -104,12 +104,12 @@ def not_a_number(side: Side) -> str:
     """Rank 1's forward of step 3 of 6 gives NaN."""
     told: dict[str, list[str]] = {}
     for stage, bf16 in ((0, False), (0, True), (1, False), (2, True), (3, False)):
-        run = side.root / f"nan-{stage}-{bf16}"
+        run = side.root / f"loss-{stage}-{bf16}"
         struck = fault(kind="nan", rank=1, at=3)
         end = side.train(run, steps=6, save_every=6, stage=stage, bf16=bf16, environment=struck)
         if end.code == 0:
             final = side.final(run, 6)
-            word = re.search(r"(?i)\bnan\b|overflow|skipp|finite", end.output)
+            word = re.search(r"(?i)\bnan\b|overflow|skipping|not finite", end.output)
             words = "weights finite" if final["finite"] else "**weights are NaN**"
             words += f", {final['skipped']} step left out" if final["skipped"] else ", no step left out"
             words += ", and says so" if word else ", **without a word**"
@@ -164,13 +164,16 @@ def no_memory(side: Side) -> str:
 
 
 def left_alone(side: Side) -> str:
-    """SIGKILL of rank 1 in the middle of a run, and nobody is there: what is left of the run two minutes later."""
+    """SIGKILL of rank 1 in the middle of a run that nobody looks after."""
     run = side.root / "alone"
-    launch = side.launch(run, steps=1_000_000, save_every=100)
+    launch = side.look_after(run, steps=side.a_while, save_every=2)
     try:
-        assert launch.until(lambda: len(side.losses(run)) > 100), launch.output
+        assert launch.until(lambda: len(side.losses(run)) > 4), launch.output
         launch.rank(1).kill()
-        end = end_of(launch, PATIENCE_S)
+        end = end_of(launch)
     finally:
         launch.end()
+    if end.code == 0:
+        steps = f"{len(side.losses(run))} of {side.a_while} steps"
+        return f"started again by itself, from step {end.resumed}; exit 0, {steps}"
     return f"{end.refusal}; nobody starts it again"
