@@ -55,7 +55,7 @@ def supervises(options: SupervisionConfig) -> bool:
     if "RANK" in os.environ:
         raise UserError(
             "supervise.* starts ranks itself, and this is a rank already (RANK is set). Use python in place of "
-            "deepspeed or torchrun; or leave supervise.* out (torchrun restarts with --max-restarts)."
+            "deepspeed or torchrun, or leave supervise.* out."
         )
     if not options.ranks:
         raise UserError("supervise.* needs supervise.ranks=N: the ranks to start and to watch.")

@@ -156,29 +156,33 @@ def attempt(command: Sequence[str], count: int, signals: Signals, grace_s: float
         for rank in ranks:
             if rank.process.stdout:
                 selector.register(rank.process.stdout, selectors.EVENT_READ, rank)
-        while living := [rank for rank in ranks if rank.process.returncode is None]:
+        living = list(ranks)
+        while living:
             left = None if deadline == math.inf else max(0.0, deadline - time.monotonic())
             for key, _ in selector.select(left):
                 if key.data and not key.data.pass_on():
                     selector.unregister(key.fileobj)
             for number in signals.take():
-                deadline = min(deadline, time.monotonic() + grace_s)
                 _send(living, FORWARDED[number])
+                deadline = min(deadline, time.monotonic() + grace_s)
             if ended := [rank for rank in living if rank.process.poll() is not None]:
-                bad = [
-                    Ending(rank.rank, rank.process.returncode) for rank in ended if rank.process.returncode
-                ]
-                if bad and failed is None:
-                    # of two at once, the signal: the other only lost its connection
-                    failed = min(bad, key=lambda ending: ending.code)
+                living = [rank for rank in living if rank not in ended]
+                failed = failed or _failure(ended)
                 alone = failed is not None and failed.code not in TOGETHER
                 if alone:
                     _send(living, signal.SIGTERM)
                 deadline = min(deadline, time.monotonic() + (LEAVING_S if alone else grace_s))
             if time.monotonic() >= deadline:
+                deadline = math.inf
                 for rank in living:
                     rank.kill()
     return failed or Ending(0, 0)
+
+
+def _failure(ended: Sequence[_Rank]) -> Ending | None:
+    """Of two at once, the one that a signal ended: the other has only lost its connection."""
+    endings = (Ending(rank.rank, rank.process.returncode) for rank in ended)
+    return min((ending for ending in endings if ending.code), key=lambda ending: ending.code, default=None)
 
 
 @contextmanager
