@@ -1,47 +1,51 @@
 """A batch: columns of molecules become the tensors that the encoders read.
 
-n molecules, a atoms, e directed edges (two a bond); strings in groups of similar length, L tokens each.
+n molecules, a atoms, e directed edges (two a bond), t tokens of a kind of string.
     atoms (a, 8) int8, atom_molecule (a,) int64     as stored, see sharding/feature_table.py
     edges (2, e) int64, edge_bonds (e, 4) int8      atom -> atom over the whole batch
-    smiles, text: Strings                           ids (k, L) int64, mask (k, L) bool a group
+    nodes: Groups of a + n parts                    the atoms, then one node a molecule; see pretrain/groups.py
+    relations (r,) int8                             what each two nodes of a molecule are to each other, by slots
+    smiles, text: Strings                           tokens (t,) int64 as stored, one string after the other
     ids (n,) int64                                  equal ones are the same molecule
-Integers travel; `atom_inputs` and `bond_inputs` expand them to 39 and 10 numbers on the device. Strings are
-sorted by length into groups that are padded each by itself: attention over the padding of one matrix would
-cost about half of the text stream's time. Groups are cut here, on the CPU, so the step never waits for a size.
+Integers travel; `atom_inputs` and `bond_inputs` expand them to 39 and 10 numbers on the device. Whatever depends on
+a size is made here, on the CPU, so the step never waits for one.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Queue
 from threading import Event, Thread
 from typing import Generic, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Int8
+from jaxtyping import Float, Int, Int8
 from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pretrain.groups import Groups, grouped
 from sharding.columns import Molecules, offsets
 from sharding.feature_table import ATOM_COLUMNS, BOND_COLUMNS, Column
-from sharding.tokens import PADDING
 
-GROUPS = 4
-"""Groups of strings a batch: the same on every rank, because ZeRO-3 counts the calls."""
+NONE, SELF, MOLECULE = 0, 1, 2
+"""Relations of two nodes without a bond: two atoms, a node to itself, an atom and its molecule's own node."""
+FIRST_BOND = 3
+"""The relation of bond type 0."""
+RELATIONS = FIRST_BOND + BOND_COLUMNS[0].width + 1
+"""The last is a bond type outside the table."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Strings:
-    """n strings as padded matrices, one a group; `place` (n,) is each string's row among all groups' rows."""
+    """n strings: their tokens, and in which group each string is."""
 
-    ids: tuple[Int[Tensor, "k L"], ...]
-    masks: tuple[Bool[Tensor, "k L"], ...]
-    place: Int[Tensor, " n"]
+    tokens: Int[Tensor, " t"]
+    groups: Groups
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "Strings":
         """The same strings, every tensor changed."""
-        return Strings(tuple(map(change, self.ids)), tuple(map(change, self.masks)), change(self.place))
+        return Strings(change(self.tokens), self.groups.each(change))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +57,8 @@ class Batch:
     atom_molecule: Int[Tensor, " a"]
     edges: Int[Tensor, "2 e"]
     edge_bonds: Int8[Tensor, "e 4"]
+    nodes: Groups
+    relations: Int8[Tensor, " r"]
     smiles: Strings
     text: Strings
     ids: Int[Tensor, " n"]
@@ -67,9 +73,10 @@ class Batch:
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         """The same batch, every tensor changed."""
-        names = ("atoms", "atom_molecule", "edges", "edge_bonds", "ids")
+        names = ("atoms", "atom_molecule", "edges", "edge_bonds", "relations", "ids")
         changed = {name: change(getattr(self, name)) for name in names}
-        return Batch(size=self.size, smiles=self.smiles.each(change), text=self.text.each(change), **changed)
+        smiles, text = self.smiles.each(change), self.text.each(change)
+        return Batch(size=self.size, nodes=self.nodes.each(change), smiles=smiles, text=text, **changed)
 
 
 def collate(molecules: Molecules) -> Batch:
@@ -85,12 +92,15 @@ def collate(molecules: Molecules) -> Batch:
         raise ValueError("columns of molecules that do not fit together")
     ends = np.ascontiguousarray(molecules.ends, np.uint16)
     _graphs(n_atoms, n_bonds, ends, bonds.view(np.int32), atom_molecule, edges, edge_bonds.view(np.int32))
+    nodes, relations = _nodes(n_atoms, n_bonds, ends, np.ascontiguousarray(bonds[:, 0]))
     return Batch(
         size=len(molecules),
         atoms=torch.from_numpy(atoms),
         atom_molecule=torch.from_numpy(atom_molecule),
         edges=torch.from_numpy(edges),
         edge_bonds=torch.from_numpy(edge_bonds),
+        nodes=nodes,
+        relations=relations,
         smiles=_strings(molecules.smiles_tokens, molecules.n_smiles_tokens),
         text=_strings(molecules.text_tokens, molecules.n_text_tokens),
         ids=torch.from_numpy(np.ascontiguousarray(molecules.ids, np.int64)),
@@ -129,22 +139,36 @@ def _expand(stored: Int8[Tensor, "k c"], columns: tuple[Column, ...], dtype: tor
 
 
 def _strings(flat: NDArray[np.integer], lengths: NDArray[np.integer]) -> Strings:
-    """Sort by length, cut into groups, pad each to its longest."""
-    flat, lengths = np.ascontiguousarray(flat, np.uint16), np.ascontiguousarray(lengths, np.uint16)
-    begins = offsets(lengths)
-    if begins[-1] != len(flat):
+    if lengths.sum(dtype=np.int64) != len(flat):
         raise ValueError("tokens of molecules that do not fit their sizes")
-    order = np.argsort(lengths, kind="stable")
-    ids, masks = [], []
-    for rows in np.array_split(order, min(GROUPS, max(1, len(order)))):
-        longest = int(lengths[rows].max(initial=1))
-        group, mask = np.empty((len(rows), longest), np.int64), np.empty((len(rows), longest), bool)
-        _pad(flat, begins, rows, group, mask)
-        ids.append(torch.from_numpy(group))
-        masks.append(torch.from_numpy(mask))
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
-    return Strings(tuple(ids), tuple(masks), torch.from_numpy(place))
+    return Strings(torch.from_numpy(flat.astype(np.int64)), grouped(lengths)[0])
+
+
+def _nodes(
+    n_atoms: NDArray[np.int64],
+    n_bonds: NDArray[np.int64],
+    ends: NDArray[np.uint16],
+    kinds: NDArray[np.int8],
+) -> tuple[Groups, Tensor]:
+    """Groups of each molecule's own node and its atoms, and the relations of every two slots of a molecule."""
+    atoms, molecules = int(n_atoms.sum()), len(n_atoms)
+    groups, rows = grouped(n_atoms + 1)
+    # counted molecule by molecule, each with its own node first; the encoder has all atoms first
+    own = offsets(n_atoms + 1)[:-1]
+    number = np.empty(atoms + molecules, np.int64)
+    number[own] = atoms + np.arange(molecules)
+    number[np.delete(np.arange(atoms + molecules), own)] = np.arange(atoms)
+    places, slots = number[groups.places.numpy()], np.empty(len(number), np.int64)
+    slots[number] = groups.slots.numpy()
+    relations = np.full(sum(k * length**2 for k, length in groups.shapes), NONE, np.int8)
+    begin, bond_begins = 0, offsets(n_bonds)
+    for group, (k, length) in zip(rows, groups.shapes, strict=True):
+        end = begin + k * length**2
+        _relate(group, n_atoms, bond_begins, ends, kinds, relations[begin:end].reshape(k, length, length))
+        begin = end
+    return replace(groups, places=torch.from_numpy(places), slots=torch.from_numpy(slots)), torch.from_numpy(
+        relations
+    )
 
 
 @njit(cache=True, nogil=True)
@@ -164,16 +188,17 @@ def _graphs(n_atoms, n_bonds, ends, bonds, atom_molecule, edges, edge_bonds):  #
 
 
 @njit(cache=True, nogil=True)
-def _pad(flat, begins, rows, ids, mask):  # type: ignore[no-untyped-def]
-    """Fill a group's ids and mask."""
+def _relate(rows, n_atoms, bond_begins, ends, kinds, relations):  # type: ignore[no-untyped-def]
+    """Fill a group's relations (k, L, L), which are all NONE; a padding node is its own."""
     for place in range(len(rows)):
-        begin = begins[rows[place]]
-        length = begins[rows[place] + 1] - begin
-        for token in range(length):
-            ids[place, token] = flat[begin + token]
-        ids[place, length:] = PADDING
-        mask[place, :length] = True
-        mask[place, length:] = False
+        row, nodes = rows[place], n_atoms[rows[place]] + 1
+        for node in range(relations.shape[1]):
+            relations[place, node, node] = SELF
+        relations[place, 0, 1:nodes] = MOLECULE
+        relations[place, 1:nodes, 0] = MOLECULE
+        for bond in range(bond_begins[row], bond_begins[row + 1]):
+            first, second = np.int64(ends[bond, 0]) + 1, np.int64(ends[bond, 1]) + 1
+            relations[place, first, second] = relations[place, second, first] = kinds[bond] + FIRST_BOND
 
 
 Item = TypeVar("Item")

@@ -78,7 +78,7 @@ class TwoStreams(nn.Module):
             where = (batch.atom_molecule, batch.size)
             bonds = bond_inputs(batch.edge_bonds, dtype)
             states["local"] = self.encoders["local"](atoms, batch.edges, bonds, *where)
-            states["global"] = self.encoders["global"](atoms, batch.edges, batch.edge_bonds, *where)
+            states["global"] = self.encoders["global"](atoms, batch.nodes, batch.relations)
         if "text" in self.streams:
             states["smiles"] = self.encoders["smiles"](batch.smiles)
             states["text"] = self.encoders["text"](batch.text)

@@ -1,11 +1,11 @@
 r"""Graph Transformer, the global view: every atom reads every other atom of its molecule, knowing the bonds.
 
-n molecules, a atoms, e directed edges, N the largest molecule's atoms + 1, h width, k heads.
-    atoms (a, 39), edges (2, e), bonds (e, 4) as stored, atom_molecule (a,)  ->  atoms (a, h), molecules (n, h)
+n molecules, a atoms, h width, k heads; N nodes of a molecule: its atoms and one node that stands for all of it.
+    atoms (a, 39), their groups and relations, see pretrain/batch.py  ->  atoms (a, h), molecules (n, h)
 
     score_ij = q_i . k_j / sqrt(h / k) + b[r(i, j)]     r: bond type, none, self, or the molecule's own node
-The molecule's vector is the last state of one extra node that stands for the whole molecule and has relations
-of its own; it sees all atoms and is seen by them. Layers are pre-normalised. Padding is never attended to.
+The molecule's vector is the last state of its own node, which has relations of its own, sees all atoms and is seen
+by them. Layers are pre-normalised. Padding is never attended to.
 
 After LGM-CL (arXiv 2601.22610): full self-attention with an adjacency-aware bias, 2 layers. The paper is
 silent on the bias's form and the read-out; we choose a learned score per relation and head, as Graphormer's
@@ -13,16 +13,15 @@ edge bias (Ying et al. 2021, section 3.1), and its virtual node. `bond_bias=Fals
 """
 
 import torch
-from jaxtyping import Float, Int, Int8
+from jaxtyping import Float, Int8
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import one_hot
 
+from pretrain.batch import RELATIONS
 from pretrain.config import ModelConfig
-from sharding.feature_table import ATOM_INPUTS, BOND_COLUMNS
-
-NONE, SELF, MOLECULE = 0, 1, 2
-FIRST_BOND = 3
-RELATIONS = FIRST_BOND + BOND_COLUMNS[0].width + 1  # the last: a bond type outside the table
+from pretrain.encoders.attention import attention
+from pretrain.groups import Groups
+from sharding.feature_table import ATOM_INPUTS
 
 
 class GlobalEncoder(nn.Module):
@@ -36,43 +35,17 @@ class GlobalEncoder(nn.Module):
         self.norm = nn.LayerNorm(config.graph_hidden)
 
     def forward(
-        self,
-        atoms: Float[Tensor, "a 39"],
-        edges: Int[Tensor, "2 e"],
-        bonds: Int8[Tensor, "e 4"],
-        atom_molecule: Int[Tensor, " a"],
-        size: int,
+        self, atoms: Float[Tensor, "a 39"], nodes: Groups, relations: Int8[Tensor, " r"]
     ) -> tuple[Float[Tensor, "a h"], Float[Tensor, "n h"]]:
         """States of all atoms, and one vector a molecule."""
-        place, relations = self.relations(edges, bonds, atom_molecule, size)
-        states = atoms.new_zeros(
-            size, relations.shape[1], self.molecule_node.shape[0], dtype=self.embed.weight.dtype
-        )
-        states[:, 0] = self.molecule_node
-        states[atom_molecule, place] = self.embed(atoms)
-        padding = relations < 0
+        sizes = [len(atoms), sum(k for k, _ in nodes.shapes)]
+        states = torch.cat([self.embed(atoms), self.molecule_node.expand(sizes[1], -1)])
+        masks = nodes.masks(states.dtype)
+        known = one_hot(relations.long(), RELATIONS).to(states.dtype).T
         for layer in self.layers:
-            states = layer(states, relations, padding)
-        states = self.norm(states)
-        return states[atom_molecule, place], states[:, 0]
-
-    def relations(
-        self, edges: Tensor, bonds: Tensor, atom_molecule: Tensor, size: int
-    ) -> tuple[Int[Tensor, " a"], Int[Tensor, "n N N"]]:
-        """Each atom's place in its molecule (0 is the molecule's node), and r(i, j); -1 where j is padding."""
-        count = torch.bincount(atom_molecule, minlength=size)
-        begin = count.cumsum(0) - count
-        place = torch.arange(len(atom_molecule), device=edges.device) - begin[atom_molecule] + 1
-        most = int(count.max()) + 1
-        present = torch.arange(most, device=edges.device) <= count[:, None]
-        relations = torch.where(present[:, None, :], NONE, -1).repeat(1, most, 1)
-        diagonal = torch.arange(most, device=edges.device)
-        relations[:, diagonal, diagonal] = SELF  # of padding too: its own row must not be empty
-        relations[:, 0, 1:][present[:, 1:]] = MOLECULE
-        relations[:, 1:, 0] = MOLECULE
-        source, target = edges
-        relations[atom_molecule[source], place[source], place[target]] = bonds[:, 0].long() + FIRST_BOND
-        return place, relations
+            states = layer(states, nodes, known, masks)
+        of_atoms, of_molecules = self.norm(states).split(sizes)
+        return of_atoms, of_molecules
 
 
 class _Layer(nn.Module):
@@ -94,16 +67,36 @@ class _Layer(nn.Module):
         )
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, states: Tensor, relations: Tensor, padding: Tensor) -> Tensor:
-        n, most, width = states.shape
-        parts = self.query_key_value(self.attention_norm(states)).view(n, most, 3, self.heads, -1)
-        query, key, value = parts.permute(2, 0, 3, 1, 4)
-        scores = states.new_zeros(n, 1, most, most)
-        if self.bias is not None:
-            scores = self.bias(relations.clamp(min=0)).permute(0, 3, 1, 2)
-        scores = scores.masked_fill(padding[:, None], -torch.inf)
-        read = scaled_dot_product_attention(
-            query, key, value, attn_mask=scores, dropout_p=self.dropout.p if self.training else 0.0
-        )
-        states = states + self.dropout(self.output(read.transpose(1, 2).reshape(n, most, width)))
+    def forward(
+        self,
+        states: Float[Tensor, "t h"],
+        nodes: Groups,
+        known: Float[Tensor, "R r"],
+        masks: list[Float[Tensor, "m 1 N"]],
+    ) -> Float[Tensor, "t h"]:
+        """`known` holds each relation as one of R columns."""
+        spread = nodes.spread(self.query_key_value(self.attention_norm(states)))
+        read = [
+            self._attend(group, mask + bias)
+            for group, mask, bias in zip(spread, masks, self._biases(nodes, known), strict=True)
+        ]
+        states = states + self.dropout(self.output(nodes.pack(read)))
         return states + self.dropout(self.feedforward(states))
+
+    def _biases(self, nodes: Groups, known: Float[Tensor, "R r"]) -> list[Tensor]:
+        """Each group's (heads, m, N, N), by a product with the relations: its gradient is one, and has one order."""
+        if self.bias is None:
+            return [known.new_zeros(())] * len(nodes.shapes)
+        scores = self.bias(torch.arange(RELATIONS, device=known.device)).T @ known
+        parts = scores.split([m * most**2 for m, most in nodes.shapes], dim=1)
+        return [
+            part.view(self.heads, m, most, most) for part, (m, most) in zip(parts, nodes.shapes, strict=True)
+        ]
+
+    def _attend(self, group: Float[Tensor, "m N 3*h"], scores: Tensor) -> Float[Tensor, "m N h"]:
+        m, most, _ = group.shape
+        query, key, value = group.view(m, most, 3, self.heads, -1).permute(2, 3, 0, 1, 4)
+        scale = query.shape[-1] ** -0.5
+        bias = scores.expand(self.heads, -1, most, -1)
+        read = attention(query * scale, key, value, bias, self.dropout.p if self.training else 0.0)
+        return read.permute(1, 2, 0, 3).flatten(2)

@@ -1,44 +1,44 @@
 """DeBERTa, for SMILES and for descriptions: one architecture, two vocabularies, two sets of weights.
 
-n strings, L tokens (padded), w width.
-    Strings  ->  tokens (n, L, w), strings (n, w)
+n strings of t tokens in all, w width.
+    Strings  ->  tokens (t, w), strings (n, w)
 
 After He et al. 2021 (arXiv 2006.03654): attention from content to content, content to position and position
-to content; 4 layers as LGM-CL says (arXiv 2601.22610). transformers' second version of the model, from a
-configuration, never downloaded. Positions are relative only and bucketed. A string's vector is the mean of
-its tokens' states: with short pretraining it beats the first token's, which starts as one state among many.
+to content; 4 layers as LGM-CL says (arXiv 2601.22610). The weights are those of transformers' second version of the
+model, made from a configuration, never downloaded; so is every layer but attention, which is ours, see
+`disentangled.py`. A string's vector is the mean of its tokens' states: with short pretraining it beats the first
+token's, which starts as one state among many.
 """
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import pad
 from transformers import DebertaV2Config, DebertaV2Model
 
 from pretrain.batch import Strings
 from pretrain.config import ModelConfig
+from pretrain.encoders.disentangled import Attention
 from sharding.tokens import PADDING
 
 LONGEST = 512
 
 
 class TextEncoder(nn.Module):
-    """DeBERTa and the mean over what is not padding."""
+    """DeBERTa and the mean over a string's tokens."""
 
     def __init__(self, config: ModelConfig, vocabulary: int) -> None:
         super().__init__()
         self.transformer = DebertaV2Model(deberta_config(config, vocabulary))
+        self.attention = Attention(self.transformer.config)
 
-    def forward(self, strings: Strings) -> tuple[Float[Tensor, "n L w"], Float[Tensor, "n w"]]:
-        """States of all tokens (zero where padding), and one vector a string; rows in the strings' order."""
-        longest = max(ids.shape[1] for ids in strings.ids)
-        states, vectors = [], []
-        for ids, mask in zip(strings.ids, strings.masks, strict=True):
-            found = self.transformer(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-            found = found * mask.unsqueeze(-1)
-            vectors.append(found.sum(1) / mask.sum(1, keepdim=True))
-            states.append(pad(found, (0, 0, 0, longest - ids.shape[1])))
-        return torch.cat(states)[strings.place], torch.cat(vectors)[strings.place]
+    def forward(self, strings: Strings) -> tuple[Float[Tensor, "t w"], Float[Tensor, "n w"]]:
+        """States of all tokens, and one vector a string."""
+        groups, embeddings = strings.groups, self.transformer.embeddings
+        states = embeddings.dropout(embeddings.LayerNorm(embeddings.word_embeddings(strings.tokens)))
+        attend = self.attention.over(groups, self.transformer.encoder, states.dtype)
+        for layer in self.transformer.encoder.layer:
+            states = layer.attention.output(attend(layer.attention.self, states), states)
+            states = layer.output(layer.intermediate(states), states)
+        return states, groups.mean(states)
 
 
 def deberta_config(config: ModelConfig, vocabulary: int) -> DebertaV2Config:

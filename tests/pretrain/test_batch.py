@@ -7,8 +7,8 @@ from rdkit import Chem
 from torch_geometric.utils import from_smiles
 
 from pretrain.batch import Prefetch, atom_inputs, bond_inputs, collate
+from pretrain.groups import grouped
 from sharding.feature_table import ATOM_COLUMNS
-from sharding.tokens import PADDING
 
 
 def test_atom_inputs_are_the_39_of_the_table(batch, molecules):
@@ -67,26 +67,34 @@ def test_a_batch_is_its_plain_definition(molecules, others):
         assert batch.edges.T.tolist() == edges
         assert batch.edge_bonds.tolist() == edge_bonds
         assert batch.atom_molecule.tolist() == owner
-        _check_strings(batch.smiles, columns.smiles_tokens, columns.n_smiles_tokens)
-        _check_strings(batch.text, columns.text_tokens, columns.n_text_tokens)
-        whole = (batch.edges, batch.atom_molecule, batch.text.ids[0], batch.text.place)
+        for strings, flat, lengths in (
+            (batch.smiles, columns.smiles_tokens, columns.n_smiles_tokens),
+            (batch.text, columns.text_tokens, columns.n_text_tokens),
+        ):
+            assert strings.tokens.tolist() == flat.tolist()
+            check_groups(strings.groups, np.split(np.arange(len(flat)), np.cumsum(lengths)[:-1]), lengths)
+        atoms = np.split(np.arange(len(columns.atoms)), np.cumsum(columns.n_atoms.astype(int))[:-1])
+        own = len(columns.atoms) + np.arange(len(columns))
+        nodes = [[node, *row] for node, row in zip(own, atoms, strict=False)]
+        check_groups(batch.nodes, nodes, columns.n_atoms.astype(int) + 1)
+        whole = (batch.edges, batch.atom_molecule, batch.text.tokens, batch.nodes.places)
         assert {tensor.dtype for tensor in whole} == {torch.int64}
-        assert {batch.atoms.dtype, batch.edge_bonds.dtype} == {torch.int8}
-        assert batch.text.masks[0].dtype == torch.bool
+        assert {batch.atoms.dtype, batch.edge_bonds.dtype, batch.relations.dtype} == {torch.int8}
 
 
-def _check_strings(strings, flat, lengths):
-    """Shortest first, in groups of equal size, each padded to its longest."""
-    rows = [row.tolist() for row in np.split(flat, np.cumsum(lengths))[:-1]]
-    order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
-    assert [order.index(row) for row in range(len(rows))] == strings.place.tolist()
-    for picked, ids, mask in zip(
-        np.array_split(order, len(strings.ids)), strings.ids, strings.masks, strict=True
-    ):
-        longest = max((len(rows[int(row)]) for row in picked), default=1)
-        padded = [rows[int(row)] + [None] * (longest - len(rows[int(row)])) for row in picked]
-        assert ids.tolist() == [[PADDING if token is None else token for token in row] for row in padded]
-        assert mask.tolist() == [[token is not None for token in row] for row in padded]
+def check_groups(groups, rows, lengths):
+    """Shortest first, in groups of equal size, each padded to its longest; every part where `slots` says."""
+    order = sorted(range(len(lengths)), key=lambda row: lengths[row])
+    assert [order.index(row) for row in range(len(lengths))] == groups.order.tolist()
+    assert groups.pairs == sum(int(length) ** 2 for length in lengths)
+    expected = []
+    for picked, (k, longest) in zip(np.array_split(order, len(groups.shapes)), groups.shapes, strict=True):
+        assert (k, longest) == (len(picked), max((int(lengths[int(row)]) for row in picked), default=1))
+        for row in picked:
+            expected += [*rows[int(row)], *[None] * (longest - int(lengths[int(row)]))]
+    places = zip(groups.places.tolist(), groups.present.tolist(), strict=True)
+    assert [place if present else None for place, present in places] == expected
+    assert [groups.places[slot] for slot in groups.slots] == list(range(sum(map(int, lengths))))
 
 
 @pytest.mark.parametrize("name", ["n_atoms", "n_bonds", "n_smiles_tokens", "n_text_tokens"])
@@ -95,19 +103,22 @@ def test_columns_that_do_not_fit_together_are_refused(molecules, name):
         collate(replace(molecules, **{name: getattr(molecules, name) + 1}))
 
 
-def test_strings_come_back_in_order(batch, molecules):
-    """Groups padded each by itself hold every string once, at the place that `place` says."""
-    flat = np.split(molecules.text_tokens, np.cumsum(molecules.n_text_tokens)[:-1])
-    rows = [
-        row[mask]
-        for ids, masks in zip(batch.text.ids, batch.text.masks, strict=True)
-        for row, mask in zip(ids, masks, strict=True)
-    ]
-    for string, place in zip(flat, batch.text.place.tolist(), strict=True):
-        assert rows[place].tolist() == string.tolist()
-    for ids, mask in zip(batch.text.ids, batch.text.masks, strict=True):
-        assert (ids[~mask] == PADDING).all()
-        assert mask.any(0).all()  # no column of padding alone
+def test_groups_spread_pack_and_average(others):
+    """There and back is nothing; a mean is a row's own; padding is masked and never lands in a result."""
+    groups = collate(others).text.groups
+    packed = torch.randn(len(groups.slots), 3, dtype=torch.float64)
+    spread = groups.spread(packed)
+    assert [tuple(part.shape[:2]) for part in spread] == list(groups.shapes)
+    assert torch.equal(groups.pack(spread), packed)
+    lengths = others.n_text_tokens.astype(int).tolist()
+    means = torch.stack([row.mean(0) for row in packed.split(lengths)])
+    torch.testing.assert_close(groups.mean(packed), means)
+    for part, mask in zip(spread, groups.masks(torch.float64), strict=True):
+        assert mask.shape == (part.shape[0], 1, part.shape[1])
+        assert set(mask.unique().tolist()) <= {0.0, -torch.inf}
+    assert sum(int((mask == 0).sum()) for mask in groups.masks(torch.float64)) == len(packed)
+    with pytest.raises(ValueError, match="without parts"):
+        grouped(np.array([2, 0]))
 
 
 def test_prefetch_keeps_order_and_carries_errors():
