@@ -9,6 +9,7 @@ which never go back: curves are drawn over ours.
 
 import math
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -36,7 +37,8 @@ class TensorBoard:
     def __init__(self, folder: Path, step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self.writer = SummaryWriter(str(folder), purge_step=step + 1 if step else 0)
+        # flushed often: what a killed run had not flushed is missing from its curves for good
+        self.writer = SummaryWriter(str(folder), purge_step=step + 1 if step else 0, flush_secs=10)
 
     def numbers(self, name: str, step: int, values: Mapping[str, float]) -> None:
         """A point on each curve."""
@@ -68,8 +70,7 @@ class WeightsAndBiases:
     """A run of a project. WANDB_MODE=offline keeps it in the run folder, under wandb/."""
 
     def __init__(self, project: str, folder: Path, identity: str, config: dict[str, Any]) -> None:
-        import wandb
-
+        wandb: Any = import_module("wandb")  # by name: it is no dependency
         private = wandb.Settings(
             console="off",
             disable_git=True,

@@ -80,8 +80,9 @@ def _loop(
     window = Window(dist.get_world_size(), train.batch)
 
     def evaluated(step: int) -> dict[str, float]:
-        found = evaluate(engine, gallery)
+        found, histograms = evaluate(engine, gallery)
         record.write("evaluation", {"step": step, **found})
+        record.write("histograms", {"step": step, **histograms})
         line.say(f"step {step:,}  held out: {recalls(found)}")
         window.restart()  # its time is not the loop's
         return found
