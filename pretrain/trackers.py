@@ -112,7 +112,9 @@ class WeightsAndBiases:
 
 def check_trackers(project: str) -> None:
     """Raise `UserError` when Weights & Biases is asked for and not installed."""
-    if project and find_spec("wandb") is None:
+    found = find_spec("wandb")
+    # without an origin it is a mere folder: the library leaves one named wandb wherever a run began
+    if project and (found is None or found.origin is None):
         raise UserError(
             f"wandb={project} needs Weights & Biases, which is not installed: pip install wandb. Without it, "
             "leave wandb empty: the numbers are in the run folder and in its tensorboard/ all the same."
