@@ -62,7 +62,7 @@ class _PositionScores(Function):
                 shifted(into).copy_(wanted[:, :, rows])
                 flat = into.flatten(1, 2)
                 of_rows[:, :, rows] = flat.bmm(table[:, distances]).view(block.shape)
-                of_table[:, distances].baddbmm_(flat.mT, block.flatten(1, 2))
+                of_table[:, distances] += flat.mT.bmm(block.flatten(1, 2))
             found.append((of_rows, of_table))
         (of_query, of_keys), (of_key, of_queries) = found
         return of_query, of_key, of_keys, of_queries
