@@ -1,9 +1,15 @@
 """Configuration -> DeepSpeed engine, on a GPU cluster, one GPU, or the CPU of a laptop.
 
-    process group (nccl or gloo), device, precision, AdamW with warm-up and cosine, ZeRO stage
+    process group (nccl or gloo), device, precision, AdamW, ZeRO stage; the learning rate of a step
+The learning rate is a function of (configuration, step) that is set before each step: no scheduler, whose state would
+stand still at a step that was refused. A gradient that is not finite changes nothing on any stage and dtype:
+
+    no ZeRO, float32 and bfloat16    AdamW itself refuses it, on the device, see pretrain/gradients.py
+    ZeRO 1 to 3                      DeepSpeed finds it in the norm over all ranks, and skips the step
+
 DeepSpeed's defaults that would surprise are set here and nowhere else: gradient clipping (1.0 when unset),
-overlapped communication (off: NaN races were reported), its own optimizers (never built: they compile for
-minutes), its shared-memory collective for CPUs (the same).
+overlapped communication (off: NaN races were reported), its throughput timer (off: it waits for the device twice a
+step), its own optimizers (never built: they compile for minutes), its shared-memory collective for CPUs (the same).
 """
 
 import math
@@ -11,6 +17,8 @@ import os
 import socket
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -18,10 +26,13 @@ import torch.distributed as dist
 from torch import nn
 
 from pretrain.config import Precision, TrainConfig
-from sharding.errors import UserError
+from pretrain.gradients import CarefulAdamW, without_questions
+from sharding.errors import Ended, UserError
 
 COSINE_FLOOR = 0.1
 """Final learning rate, as a part of the peak."""
+PATIENCE = timedelta(minutes=30)
+"""How long a rank waits for the others in a collective, at least."""
 
 
 def join(train: TrainConfig) -> torch.device:
@@ -45,21 +56,65 @@ def join(train: TrainConfig) -> torch.device:
         torch.cuda.set_device(local)
     deepspeed = _deepspeed()
     if not dist.is_initialized():
-        deepspeed.init_distributed(dist_backend="nccl" if cuda else "gloo", verbose=False)
+        deepspeed.init_distributed(
+            dist_backend="nccl" if cuda else "gloo", verbose=False, timeout=patience(train)
+        )
     return torch.device("cuda", local) if cuda else torch.device("cpu")
 
 
+@contextmanager
+def joined(train: TrainConfig) -> Iterator[torch.device]:
+    """`join`; and leave the process group when the work ends, or is `Ended` on all ranks, if it was started here.
+
+    After any other error the ranks may be anywhere: to part would be to wait for them.
+    """
+    here = not dist.is_initialized()
+    device = join(train)
+    ended = None
+    try:
+        yield device
+    except Ended as error:
+        ended = error
+    if here:
+        _deepspeed().comm.destroy_process_group()
+    if ended is not None:
+        raise ended
+
+
 def build_engine(model: nn.Module, train: TrainConfig, device: torch.device) -> Any:
-    """The DeepSpeed engine around the model."""
-    optimizer = torch.optim.AdamW(list(_groups(model, train.weight_decay)), lr=train.learning_rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, train))
+    """The DeepSpeed engine around the model. Its learning rate is 0 until `set_learning_rate`."""
+    groups = list(_groups(model, train.weight_decay))
+    # fused: one kernel for all parameters, and one that can refuse a step; on a CPU too
+    optimizer = (
+        torch.optim.AdamW(groups, lr=0.0, fused=True)
+        if train.zero_stage
+        else CarefulAdamW(groups, train.gradient_clipping)
+    )
     engine, *_ = _deepspeed().initialize(
         model=model.to(device),
         optimizer=optimizer,
-        lr_scheduler=schedule,
         config=deepspeed_config(train, dist.get_world_size(), device),
     )
+    for state in optimizer.state.values():
+        state[
+            "step"
+        ].zero_()  # in bfloat16 without ZeRO, DeepSpeed makes a step of zeros to try the optimizer
+    if not train.zero_stage and engine.bfloat16_enabled():
+        without_questions(engine.optimizer)
     return engine
+
+
+def set_learning_rate(engine: Any, step: int, train: TrainConfig) -> float:
+    """Of the step that comes, counted from 1."""
+    rate = train.learning_rate * learning_rate_factor(step - 1, train)
+    for group in engine.basic_optimizer.param_groups:
+        group["lr"] = rate
+    return rate
+
+
+def patience(train: TrainConfig) -> timedelta:
+    """How long a collective may take: the watchdog is to say where everybody stands before torch gives up."""
+    return max(PATIENCE, 2 * timedelta(seconds=train.hang_s))
 
 
 def deepspeed_config(train: TrainConfig, world: int, device: torch.device) -> dict[str, Any]:
@@ -67,12 +122,13 @@ def deepspeed_config(train: TrainConfig, world: int, device: torch.device) -> di
     return {
         "train_micro_batch_size_per_gpu": train.batch // world,
         "gradient_accumulation_steps": 1,
-        "gradient_clipping": train.gradient_clipping,
-        "bf16": {"enabled": bfloat16(train.precision, device)},
+        "gradient_clipping": train.gradient_clipping if train.zero_stage else 0.0,
+        "bf16": {"enabled": bfloat16(train.precision, device), "check_grad_overflow": True},
         "zero_optimization": {"stage": train.zero_stage, "overlap_comm": False},
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": 2**31 - 1,
+        "timers": {"throughput": {"enabled": False}},
     }
 
 
@@ -84,7 +140,7 @@ def bfloat16(precision: Precision, device: torch.device) -> bool:
 
 
 def learning_rate_factor(step: int, train: TrainConfig) -> float:
-    """Part of the peak at a step: linear warm-up, then a cosine from 1 to `COSINE_FLOOR`."""
+    """Part of the peak at a step, from 0: linear warm-up, then a cosine from 1 to `COSINE_FLOOR`."""
     if step < train.warmup_steps:
         return (step + 1) / train.warmup_steps
     done = min(1.0, (step - train.warmup_steps) / max(1, train.steps - train.warmup_steps))

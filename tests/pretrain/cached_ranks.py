@@ -11,11 +11,14 @@ import torch
 import torch.distributed as dist
 
 from pretrain.batch import Batch, collate, collate_chunks
-from pretrain.cached import cached_backward, objective
+from pretrain.boundary import Boundary
+from pretrain.cached import embed, objective, one_reduction, push_back, refuse_stray
 from pretrain.config import LossConfig, ModelConfig, SameMolecule, TrainConfig
-from pretrain.engine import build_engine, join
+from pretrain.engine import build_engine, join, patience
+from pretrain.guard import Guard
+from pretrain.memory import Memory
 from pretrain.model import TwoStreams, Vocabularies
-from pretrain.step import seed_dropout, stream_losses, train_step
+from pretrain.step import Outcome, seed_dropout, stream_losses, train_step
 from sharding.columns import Molecules
 from tests.pretrain.conftest import TINY
 from tests.pretrain.ranks import config, molecules_vocabulary, train, train_until
@@ -39,8 +42,12 @@ def one_graph(engine: Any, chunks: Sequence[Batch], seed: Callable[[int], None])
 
 
 def cached(engine: Any, chunks: Sequence[Batch], seed: Callable[[int], None]) -> None:
-    """The step under test."""
-    cached_backward(engine, chunks, seed, losses_of(chunks))
+    """The step under test, without the guard and the optimizer."""
+    embedded = embed(engine, chunks, seed)
+    derivative = embedded.derivative(objective(losses_of(chunks)(embedded.views, embedded.temperature)))
+    with one_reduction(engine):
+        stray = push_back(engine, chunks, seed, embedded, derivative)
+    refuse_stray(stray.item())
 
 
 def model_of(molecules: Molecules, dropout: float, dtype: torch.dtype) -> TwoStreams:
@@ -131,7 +138,7 @@ def saved_bytes(rank: int, world: int, molecules: Molecules, counts: Sequence[in
     for count in counts:
         peaks = {}
         with (saved := _Saved()):
-            train_step(engine, [chunk] * count, seed, everybody)
+            whole_step(engine, [chunk] * count, seed, everybody)
         peaks["cached"] = saved.most
         with (saved := _Saved()):
             one_graph(engine, [chunk] * count, seed)
@@ -140,6 +147,13 @@ def saved_bytes(rank: int, world: int, molecules: Molecules, counts: Sequence[in
         found.append(peaks)
     engine.destroy()
     return found
+
+
+def whole_step(engine: Any, chunks: list[Batch], seed: Callable[[int], None], loss: LossConfig) -> Outcome:
+    """The trainer's step of these chunks, on one rank."""
+    train = TrainConfig(batch=2)
+    memory = Memory(engine, Boundary(patience(train)), sum(chunk.size for chunk in chunks), chunks[0].size)
+    return train_step(engine, lambda _: chunks, seed, loss, Guard(train.spike, engine.device, 1), memory)
 
 
 class _Saved(torch.autograd.graph.saved_tensors_hooks):
