@@ -23,6 +23,7 @@ from launch.reporting.panel import (
     Marks,
     Picture,
     chance,
+    end,
     finish,
     line,
     mark,
@@ -42,7 +43,7 @@ def losses(metrics: Sequence[Mapping[str, Any]], marks: Marks = NOTHING) -> Pict
     for stream in streams(metrics[-1], "loss"):
         values, colour = [entry[f"{stream}_loss"] for entry in metrics], STREAM_COLOURS[stream]
         line(axes, steps, values, colour, dash=STREAM_DASHES[stream], marker=STREAM_MARKERS[stream])
-        ends.append(End(values[-1], f"{stream} {values[-1]:.2f}", colour))
+        ends.append(end(stream, values, colour))
     chance(axes, blind)
     axes.set(xlabel="optimizer step", ylabel="NT-Xent loss, nats", ylim=(0, None))
     marked = mark([axes], marks)
@@ -52,7 +53,7 @@ def losses(metrics: Sequence[Mapping[str, Any]], marks: Marks = NOTHING) -> Pict
         f"Training loss, each point the mean since the last. Chance is ln(2N - 1), N = {molecules:,} "
         f"molecules a step.{marked}"
     )
-    alt = f"Loss over {steps[-1]} steps; at the end {', '.join(end.text for end in ends)}."
+    alt = f"Loss over {steps[-1]} steps; at the end {', '.join(one.text for one in ends)}."
     return finish("losses", figure, alt, caption)
 
 
@@ -65,7 +66,7 @@ def recalls(stream: str, evaluation: Sequence[Mapping[str, Any]], marks: Marks =
         values, blind = [entry[f"{stream}_recall_at_{k}"] for entry in evaluation], k * last["chance"]
         line(axes, steps, values, colour, marker=marker)
         chance(axes, blind, colour)
-        ends += [End(values[-1], f"recall@{k} {values[-1]:.1%}", colour), End(blind, f"chance@{k}", colour)]
+        ends += [end(f"recall@{k}", values, colour, "{:.1%}"), End(blind, f"chance@{k}", colour)]
         said.append(f"recall@{k} {values[-1]:.1%} (chance {blind:.2%})")
     axes.set(xlabel="optimizer step", ylabel="molecules that find their view", ylim=(0, None))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -86,12 +87,12 @@ def cosine_curves(stream: str, evaluation: Sequence[Mapping[str, Any]], marks: M
     for kind, (colour, marker, dash) in PAIR_STYLES.items():
         values = [entry[f"{stream}_{kind}_cosine"] for entry in evaluation]
         line(axes, steps, values, colour, dash=dash, marker=marker)
-        ends.append(End(values[-1], f"{kind} {values[-1]:.2f}", colour))
+        ends.append(end(kind, values, colour))
     axes.set(xlabel="optimizer step", ylabel="mean cosine similarity")
     axes.margins(y=0.15)
     marked = mark([axes], marks)
     name_ends(axes, ends)
-    said = ", ".join(end.text for end in ends)
+    said = ", ".join(one.text for one in ends)
     alt = f"Mean cosine of the {stream} stream's pairs over steps; at the end {said}."
     caption = f"Projections of held-out molecules. Positive: of one molecule; negative: of two.{marked}"
     return finish(f"cosine_{stream}", figure, alt, caption)

@@ -6,6 +6,7 @@ their names at their ends. matplotlib's Figure is used without pyplot: no displa
 """
 
 import io
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -40,6 +41,12 @@ class End(NamedTuple):
     value: float
     text: str
     colour: str
+
+
+def end(name: str, values: Sequence[float], colour: str, form: str = "{:.2f}") -> End:
+    """The name with the last value, which may be none that is finite; then it stands at the last that is."""
+    finite = [value for value in values if math.isfinite(value)]
+    return End(finite[-1] if finite else math.nan, f"{name} {form.format(values[-1])}".strip(), colour)
 
 
 class Marks(NamedTuple):
@@ -104,17 +111,17 @@ def chance(axes: Axes, value: float, colour: str = GREY) -> None:
 def name_ends(axes: Axes, ends: Iterable[End]) -> None:
     """Write each name to the right of its line's end, apart from the others. Call it when all is drawn."""
     axes.autoscale_view()
-    known = [end for end in ends if np.isfinite(end.value)]
-    heights = [_height(axes, end.value) for end in known]
+    known = [one for one in ends if math.isfinite(one.value)]
+    heights = [_height(axes, one.value) for one in known]
     tall = axes.get_subplotspec().get_gridspec().nrows  # type: ignore[union-attr]
     figure_points = axes.figure.get_size_inches()[1] * 72 / tall  # type: ignore[union-attr]
     gap = LABEL_POINTS * 1.25 / (figure_points * 0.72)
-    for end, place in zip(known, apart(heights, gap), strict=True):
+    for one, place in zip(known, apart(heights, gap), strict=True):
         axes.text(
             1.02,
             place,
-            end.text,
-            color=end.colour,
+            one.text,
+            color=one.colour,
             fontsize=LABEL_POINTS,
             va="center",
             transform=axes.transAxes,

@@ -14,28 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
 from launch.reporting.panel import Marks
-from pretrain.config import PretrainConfig
+from launch.reporting.run.options import Option, changed, read_config
 from sharding.errors import UserError
 from sharding.files import read_json
 
 Line = dict[str, Any]
 LINES = ("metrics", "evaluation", "histograms", "skipped", "changes")
+PROBES = {"r2": "R²", "roc_auc": "ROC-AUC"}
 PATIENCE_S = 120.0
 """Silence after which a run may be taken for stopped, however short its steps."""
 PATIENCE_LINES = 5
 """... or this many times the time between two of its lines, when that is longer."""
-
-
-class Option(NamedTuple):
-    """One value of the configuration that is not the default's."""
-
-    name: str
-    value: str
-    default: str
 
 
 class Saved(NamedTuple):
@@ -83,8 +73,8 @@ class RunFindings:
     @property
     def step(self) -> int:
         """The last one of which there is a line or a checkpoint."""
-        saved = [checkpoint.step for checkpoint in self.published]
-        return max(self.metrics[-1]["step"], *(line["step"] for line in self.evaluation[-1:]), *saved[-1:])
+        told = [line["step"] for line in (*self.metrics, *self.evaluation)]
+        return max(*told, *(checkpoint.step for checkpoint in self.published))
 
     @property
     def published(self) -> list[Saved]:
@@ -112,14 +102,26 @@ class RunFindings:
     @property
     def marks(self) -> Marks:
         """Where the curves were resumed and where steps were skipped."""
-        starts = [*self.environment.get("starts", []), *self.lines["changes"]]
-        resumed = {int(start["step"]) for start in starts} - {0}
+        resumed = {int(start["step"]) for start in self.starts} - {0}
         return Marks(sorted(resumed), sorted({line["step"] for line in self.lines["skipped"]}))
+
+    @property
+    def starts(self) -> list[Line]:
+        """Each start of the run that led here, the first at step 0; none where the version kept no list."""
+        return list(self.environment.get("starts", []))
+
+    @property
+    def probe_metric(self) -> str:
+        """As a reader knows it."""
+        name = str(
+            next((line["probe_metric"] for line in self.evaluation if "probe_metric" in line), "score")
+        )
+        return PROBES.get(name, name)
 
 
 def read_run(folder: Path) -> RunFindings:
     """Read what is there. Raises `UserError` for a folder that is no run, or has no line of metrics yet."""
-    config = _config(folder)
+    config = read_config(folder)
     read = {name: _read(folder / f"{name}.jsonl") for name in LINES}
     if not read["metrics"][0]:
         raise UserError(
@@ -134,7 +136,7 @@ def read_run(folder: Path) -> RunFindings:
     return RunFindings(
         folder=folder,
         config=config,
-        options=_changed(config),
+        options=changed(config),
         environment=environment,
         lines={name: lines for name, (lines, _) in read.items()},
         torn={f"{name}.jsonl": torn for name, (_, torn) in read.items() if torn},
@@ -149,47 +151,9 @@ def series(lines: Iterable[Mapping[str, Any]], key: str) -> list[tuple[int, floa
     return [(step, value) for step, value in found if math.isfinite(value)]
 
 
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"train": {"batch": 64}}` as `{"train.batch": 64}`."""
-    found: dict[str, Any] = {}
-    for name, value in tree.items():
-        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return found
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    file = folder / "config.yaml"
-    if not folder.is_dir():
-        raise UserError(f"run folder {folder} does not exist. Give the run=... of launch/pretrain.py.")
-    if (folder / "stages.json").is_file():
-        raise UserError(
-            f"{folder} is a demo. Its own report is made by launch/demo.py output={folder} only=report; that of its "
-            f"pretraining by run={folder / 'pretrain'}."
-        )
-    if not file.is_file():
-        raise UserError(f"{folder} is no run (no config.yaml). Give the run=... of launch/pretrain.py.")
-    try:
-        given = OmegaConf.load(file)
-        known = OmegaConf.to_container(given, enum_to_str=True) if isinstance(given, DictConfig) else None
-    except (OmegaConfBaseException, ValueError) as error:
-        raise UserError(f"{file} cannot be read: {str(error).splitlines()[0]}. Restore it.") from error
-    if not isinstance(known, dict) or "steps" not in known.get("train", {}) or "evaluation" not in known:
-        raise UserError(f"{folder} is no pretraining run: its config.yaml is of something else.")
-    return _defaults() | flat(known)  # type: ignore[arg-type]
-
-
-def _defaults() -> dict[str, Any]:
-    defaults = OmegaConf.to_container(OmegaConf.structured(PretrainConfig), enum_to_str=True)
-    return flat(defaults)  # type: ignore[arg-type]
-
-
-def _changed(config: Mapping[str, Any]) -> list[Option]:
-    defaults = _defaults()
-    return [
-        Option(name, str(value), str(defaults.get(name, "unknown to this version")))
-        for name, value in config.items()
-        if value != defaults.get(name) and name not in ("run", "data")
-    ]
+def values_of(lines: Iterable[Mapping[str, Any]], key: str) -> list[float]:
+    """Those of the lines that have the key, finite or not."""
+    return [float(line[key]) for line in lines if key in line]
 
 
 def _read(file: Path) -> tuple[list[Line], int]:

@@ -8,13 +8,15 @@ import os
 from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from launch.reporting.curves import recall_levels
 from launch.reporting.markup import document, figure, grid, section, table
 from launch.reporting.panel import Picture
 from launch.reporting.run import words
-from launch.reporting.run.findings import RunFindings, flat
+from launch.reporting.run.findings import RunFindings
+from launch.reporting.run.options import flat
 from sharding.progress import in_bytes
 
 ROWS = 100
@@ -116,20 +118,39 @@ def _skipped(run: RunFindings, output: Path) -> str:
     if not skipped:
         none = "None." if (run.folder / "skipped.jsonl").is_file() else "There is no record of any."
         return section("Skipped steps", f"<p>{none}</p>")
-    rows = "".join(
-        f'<tr><td class="number">{line["step"]:,}</td><td>{escape(str(line.get("reason", "not said")))}</td>'
-        f'<td class="number">{words.number(line.get("loss"))}</td><td>{_molecules(run, line["step"], output)}</td></tr>'
-        for line in skipped[:ROWS]
-    )
+    head = (("step", True), ("reason", False), ("loss", True), ("losses before", True), ("molecules", False))
+    rows = [_row("th", [(title, number) for title, number in head])]
+    for line in skipped[:ROWS]:
+        cells = (
+            f"{line['step']:,}",
+            escape(str(line.get("reason", "not said"))),
+            words.number(line.get("loss")),
+        )
+        every = (*cells, _usual(line), _molecules(run, line["step"], output))
+        rows.append(_row("td", [(cell, number) for cell, (_, number) in zip(every, head, strict=True)]))
     more = (
         f"<p>The first {ROWS} of {len(skipped):,}; skipped.jsonl has all.</p>" if len(skipped) > ROWS else ""
     )
     return section(
         "Skipped steps",
         "<p>Their gradients were not finite, or their loss was a spike: they changed no weight.</p>",
-        '<div class="scroll"><table><thead><tr><th class="number">step</th><th>reason</th><th class="number">loss</th>'
-        f"<th>molecules</th></tr></thead><tbody>{rows}</tbody></table></div>{more}",
+        f'<div class="scroll"><table>{"".join(rows)}</table></div>{more}',
     )
+
+
+def _row(tag: str, cells: Iterable[tuple[str, bool]]) -> str:
+    """Of HTML, which `markup.table` would escape: the molecules are a link."""
+    made = (
+        f"<{tag}{' class=' + chr(34) + 'number' + chr(34) if number else ''}>{cell}</{tag}>"
+        for cell, number in cells
+    )
+    return f"<tr>{''.join(made)}</tr>"
+
+
+def _usual(line: Mapping[str, Any]) -> str:
+    if not line.get("mean"):  # there were none yet
+        return ""
+    return f"{words.number(line['mean'])} ± {words.number(line.get('deviation'))}"
 
 
 def _molecules(run: RunFindings, step: int, output: Path) -> str:
@@ -153,9 +174,9 @@ def _configuration(run: RunFindings) -> str:
 
 def _changes(run: RunFindings) -> Iterable[str]:
     for line in run.lines["changes"]:
-        rest = {name: str(value) for name, value in flat(line).items() if name != "step"}
-        said = "; ".join(f"{name}: {value}" for name, value in rest.items()) or "nothing changed"
-        yield f'<p class="note">Resumed at step {line["step"]:,}: {escape(said)}.</p>'
+        changed = line.get("changes", {}).items()
+        said = "; ".join(f"{name}: {old}, now {new}" for name, (old, new) in changed)
+        yield f'<p class="note">Resumed at step {line["step"]:,} with {escape(said)}.</p>'
 
 
 def _where(run: RunFindings) -> str:
@@ -164,9 +185,19 @@ def _where(run: RunFindings) -> str:
     rows = [
         (name, " ".join(map(str, value)) if isinstance(value, list) else str(value))
         for name, value in flat(run.environment).items()
-        if value not in (None, "", [])
+        if value not in (None, "", []) and name != "starts"
     ]
-    return section("Where it ran", table(("", ""), rows))
+    return section("Where it ran", _starts(run), table(("", "the newest start"), rows))
+
+
+def _starts(run: RunFindings) -> str:
+    if len(run.starts) < 2:
+        return ""
+    rows = [
+        [f"{start['step']:,}", *(str(start.get(name, "")) for name in ("world", "zero_stage", "commit"))]
+        for start in run.starts
+    ]
+    return table(("started at step", "ranks", "ZeRO stage", "commit"), rows, numbers={0, 1, 2})
 
 
 def _pick(shown: Mapping[str, str], *names: str) -> str:

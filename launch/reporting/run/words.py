@@ -45,7 +45,7 @@ def in_short(run: RunFindings) -> list[str]:
     probe, baseline = last(run.evaluation, "probe"), last(run.evaluation, "probe_baseline")
     if probe is not None:
         beside = f", baseline {baseline:.3f}" if baseline is not None else ""
-        lines.append(f"Probe: {run.evaluation[-1].get('probe_metric', 'score')} {probe:.3f}{beside}.")
+        lines.append(f"Probe: {run.probe_metric} {probe:.3f}{beside}.")
     rates = [value for _, value in series(run.metrics, "molecules_per_s")]
     if rates:
         lines.append(f"{median(rates):,.0f} molecules/s (median of {len(rates):,} lines).")
