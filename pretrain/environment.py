@@ -36,6 +36,8 @@ PATIENCE_S = 20.0
 """For git and for the driver's tool. A record is not worth a run that waits."""
 LARGEST_PATCH = 2**20
 """Characters of uncommitted.patch."""
+MOST_NAMES = 200
+"""Files in no commit that it names."""
 
 
 def write_environment(folder: Path, config: PretrainConfig, about: dict[str, Any], step: int) -> None:
@@ -90,6 +92,8 @@ def uncommitted(source: Path) -> str | None:
     new = (_git(source, "ls-files", "--others", "--exclude-standard", "--full-name", ":/") or "").splitlines()
     if not changes and not new:
         return None
+    if len(new) > MOST_NAMES:
+        new = [*new[:MOST_NAMES], f"and {len(new) - MOST_NAMES:,} more"]
     names = "".join(f"# in no commit: {name}\n" for name in new)
     patch: str = redact(without_home(names + changes + "\n"))
     if len(patch) <= LARGEST_PATCH:

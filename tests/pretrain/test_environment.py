@@ -40,6 +40,11 @@ def test_changes_beside_the_commit(source, monkeypatch):
     assert patch.startswith("# in no commit: notes.txt\n")
     assert f"+key = '{MASK}'" in patch
     assert "--- a/pretrain/code.py" in patch
+    for number in range(300):
+        (source.parent / f"many-{number}").touch()
+    patch = uncommitted(source)
+    assert patch.count("# in no commit: ") == 201
+    assert "# in no commit: and 101 more\n" in patch
 
 
 def test_a_large_patch_is_cut_after_it_is_redacted(source, monkeypatch):
