@@ -34,7 +34,7 @@ def install() -> None:
 
 
 def _trained(module: nn.Module) -> bool:
-    return type(module).__name__ == "DeepSpeedEngine" and module.training
+    return type(module).__name__ == "DeepSpeedEngine" and module.module.training
 
 
 def _record(file: Path, module: nn.Module, inputs: Any) -> None:

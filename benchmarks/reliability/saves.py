@@ -105,9 +105,11 @@ def _after_damage(side: Side, run: Path, whole: str) -> str:
     same, end = went_on(side, run, whole, steps=6)
     if end.code != 0:
         return f"**does not start** ({end.refusal})"
-    told = f"goes on from step {end.resumed}"
-    told += ", weights as if undamaged" if same else ", **with other weights, without a word**"
-    return told + (f", says `{end.said}`" if end.said else "")
+    told = f"says `{end.said}`, " if end.said else ""
+    told += f"goes on from step {end.resumed}"
+    if same:
+        return f"{told}, weights as if undamaged"
+    return f"{told}, " + ("**with other weights**" if end.said else "**with other weights, without a word**")
 
 
 class Canary:
