@@ -52,6 +52,31 @@ class SystemName(StrEnum):
     lgm_cl = "lgm_cl"
 
 
+class Modality(StrEnum):
+    """What a molecule is told as: its graph, its SMILES and description, its fingerprints."""
+
+    graph = "graph"
+    text = "text"
+    fingerprint = "fingerprint"
+
+
+class Pretrained(StrEnum):
+    """Streams that take the encoder's weights; the others keep random ones."""
+
+    none = "none"
+    graph = "graph"
+    text = "text"
+    both = "both"
+
+
+class Fusion(StrEnum):
+    """How modalities become one vector."""
+
+    sum = "sum"
+    concatenation = "concatenation"
+    cross_attention = "cross_attention"
+
+
 class Device(StrEnum):
     """Where the arithmetic happens; auto takes a GPU that is there."""
 
@@ -99,12 +124,22 @@ class FinetuneConfig:
     """Replace a finished run in that folder (only what a run leaves there)."""
     system: SystemName = SystemName.lgm_cl
     """What reads the views."""
+    modalities: list[Modality] = field(default_factory=list)
+    """Any of graph, text and fingerprint, as [graph,text]; [] takes all that the encoder has, and the fingerprint."""
     views: list[str] = field(default_factory=list)
-    """Views that it reads, of local, global, smiles and text; [] takes all that the encoder has."""
+    """Those that are read of the encoder's local and global (graph), smiles and text (text); [] takes all of them."""
+    fusion: Fusion = Fusion.cross_attention
+    """cross_attention of atoms, tokens and fingerprints; sum or concatenation of one vector each, which is quicker."""
     freeze: bool = True
     """Keep the encoder as it is: molecules are encoded once. false trains it with the head."""
-    pretrained: bool = True
-    """Use the encoder's weights. false: the same encoder with random ones (by seed), for comparison."""
+    train_layers: int = 0
+    """With freeze=false: train the last so many layers of each encoder only; 0 trains all."""
+    pretrained: Pretrained = Pretrained.both
+    """Streams that take the encoder's weights: none, graph, text or both. Others begin with random ones (by seed)."""
+    width: int = 32
+    """Width in which atoms, tokens and fingerprints attend to one another; a multiple of heads."""
+    heads: int = 2
+    """Attention heads of the fusion."""
     hidden: int = 256
     """Width of the head's hidden layer."""
     dropout: float = 0.1
@@ -121,17 +156,32 @@ class FinetuneConfig:
     """AdamW's; not applied to biases and norms."""
     patience: int = 10
     """Stop after so many epochs without a better validation score; the best epoch's weights are kept."""
+    balanced: bool = False
+    """Weigh the two classes of each target equally in the loss, by their counts in the training part."""
     seed: int = 0
     """Seeds new weights, dropout and the order of molecules."""
+    members: int = 1
+    """Models trained, with seeds from `seed` on; the answer is the mean of theirs, and all are saved."""
+    cache_gb: float = 4.0
+    """Memory for what a frozen encoder made of the molecules; above it they are encoded in every epoch again."""
     device: Device = Device.auto
     """auto, cpu or cuda."""
 
     def __post_init__(self) -> None:
-        _at_least(self, 1, "epochs", "batch", "patience", "hidden")
+        _at_least(self, 1, "epochs", "batch", "patience", "hidden", "width", "heads", "members")
         _at_least(self, 0, "learning_rate", "encoder_learning_rate", "weight_decay", "seed", "split_seed")
+        _at_least(self, 0, "train_layers", "cache_gb")
+        if self.width % self.heads:
+            raise UserError(f"width={self.width} is no multiple of heads={self.heads}. Change one of them.")
+        if self.freeze and self.train_layers:
+            raise UserError(
+                f"train_layers={self.train_layers} trains the encoder and freeze=true does not. Add freeze=false."
+            )
+        if self.balanced and self.task == Task.regression:
+            raise UserError("balanced=true weighs classes, and task=regression has none. Leave it out.")
         if not 0 <= self.dropout < 1:
             raise UserError(f"dropout={self.dropout}: give a probability, 0 or more and below 1.")
-        for name in ("targets", "views"):
+        for name in ("targets", "views", "modalities"):
             names = getattr(self, name)
             if len(set(names)) < len(names):
                 raise UserError(f"{name}=[{','.join(names)}] names one twice. Name each once.")

@@ -1,16 +1,18 @@
 """The fine-tuning job: table -> molecules -> split -> fit -> scores, predictions and a model.
 
-r rows of the table, n molecules that could be read, t targets.
+n molecules that could be read, t targets.
     FinetuneConfig  ->  the content of metrics.json, and a run folder (see finetune/run_folder.py)
 
 Everything that a user can get wrong is checked before the run folder is touched. The labels of the test part
-are taken out before training and come back for its score only.
+are taken out before training and come back for its score only. A job that was killed goes on from its last epoch.
 """
 
+import hashlib
+import json
 import time
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,43 +20,27 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 from numpy.typing import NDArray
+from omegaconf import OmegaConf
 
-from finetune.config import FinetuneConfig, Task
-from finetune.metrics import evaluate, selection
-from finetune.model import Design, FineTuned, Scaler, choose_device
+from finetune import weights
+from finetune.account import added_columns, answered_rows, circumstances, scores, summary
+from finetune.config import FinetuneConfig, Pretrained, Task
+from finetune.data import Prepared, prepare
+from finetune.design import Design, design
+from finetune.model import FineTuned, Member, choose_device
 from finetune.molecule_net import named
+from finetune.readers import ReadInputs, Source, encoded_each_time, encoded_once
 from finetune.run_folder import RunFolder
-from finetune.split import PARTS, Split, make_split
-from finetune.tasks import (
-    Table,
-    check_free,
-    number,
-    predicted_name,
-    read_table,
-    reasons_in_words,
-    write_table,
-)
-from finetune.train import Examples, Fitted, fit
+from finetune.scaler import Scaler
+from finetune.state import Progress
+from finetune.systems import needs_of
+from finetune.tasks import check_free, read_table, write_table
+from finetune.train import Examples, fit
 from pretrain.encoder import Encoder
-from sharding.columns import Molecules
-from sharding.errors import UserError, did_you_mean
-from sharding.featurize import featurize_strings
-from sharding.files import write_json
-from sharding.molecule import REASONS
-from sharding.progress import ProgressLine, duration
+from sharding.files import sha256, write_json
+from sharding.progress import ProgressLine
 
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """The n molecules of a table, in its order, with labels (n, t), and the place of each part among them."""
-
-    table: Table
-    molecules: Molecules
-    smiles: list[str]
-    labels: Float64[NDArray, "n t"]
-    rejected: dict[int, str]
-    split: Split
-    places: dict[str, NDArray[np.int64]]
+__all__ = ["Prepared", "added_columns", "answered_rows", "finetune", "load_encoder", "prepare", "summary"]
 
 
 def finetune(config: FinetuneConfig) -> dict[str, Any]:
@@ -64,170 +50,107 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
     device = choose_device(config.device)
     table = read_table(Path(config.table), config.smiles, config.targets, config.task)
     check_free(Path(config.table), table.header, added_columns(config))
-    encoder, views = load_encoder(config)
-    data = prepare(config, table, encoder)
+    encoder = load_encoder(config)
+    plan = design(config, encoder.model.widths)
+    data = prepare(config, table, encoder, plan.fingerprints)
+    origin = encoder.config["origin"]
 
-    model = design_model(config, data, encoder, views).to(device)
-    folder.begin(config, data.split)
-    fitted, predicted = _fit(config, model, data, folder)
+    folder.begin(config, data.split, _identity(config, data))
+    members, fits, predicted = _fit_members(config, plan, data, encoder, device, folder)
     metrics = {
-        **_scores(config, data, predicted),
-        **fitted._asdict(),
-        **_circumstances(config, data, model),
+        **scores(config, data, predicted),
+        "members": fits,
+        **circumstances(config, data, plan, origin),
         "seconds": round(time.monotonic() - begun, 2),
     }
-    if not (config.pretrained and config.freeze):  # new weights must not pass for those they began as
-        encoder.config["origin"] = {**model.origin, "encoder": metrics["encoder"]}
-    model.save(folder.model)
+    told = {"table": Path(config.table).name, "split_sha256": data.split.sha256, "seed": config.seed}
+    if not (config.pretrained == Pretrained.both and config.freeze):
+        for member in members:  # new weights must not pass for those they began as
+            member.encoder.config["origin"] = {**told, "encoder": metrics["encoder"]}
+    FineTuned(members, told).save(folder.model)
     write_table(folder.predictions, [*table.header, *added_columns(config)], answered_rows(data, predicted))
     write_json(folder.metrics, metrics)
+    folder.end()
     return metrics
 
 
-def load_encoder(config: FinetuneConfig) -> tuple[Encoder, list[str]]:
-    """The encoder with the weights that are asked for, and which of its views are read."""
-    torch.manual_seed(config.seed)
-    encoder = Encoder.load(config.encoder, weights=config.pretrained)
-    known = list(encoder.model.widths)
-    for view in config.views:
-        if view not in known:
-            raise UserError(
-                f"views: {config.encoder} has no view '{view}'.{did_you_mean(view, known)} "
-                f"It has: {', '.join(known)}."
-            )
-    return encoder, [view for view in known if view in config.views or not config.views]
+def load_encoder(config: FinetuneConfig) -> Encoder:
+    """The encoder with the weights that are asked for."""
+    return weights.load_encoder(Path(config.encoder), config.pretrained, config.seed)
 
 
-def prepare(config: FinetuneConfig, table: Table, encoder: Encoder) -> Prepared:
-    """Read the molecules and split them; raises `UserError` when a part cannot play its role."""
-    made, rejected = featurize_strings(table.smiles, encoder.tokenizers, encoder.record)
-    rows = np.asarray(made.molecules.line, np.int64)
-    if not len(rows):
-        reasons = reasons_in_words(Counter(rejected.values()))
-        raise UserError(f"{config.table} holds no valid molecule: {reasons}. Is smiles= the column?")
-    split = make_split(config, table, made.smiles, rows.tolist())
-    places = {part: np.searchsorted(rows, members) for part, members in split.parts.items()}
-    data = Prepared(table, made.molecules, made.smiles, table.labels[rows], rejected, split, places)
-    for target, column in zip(config.targets, data.labels[places["train"]].T, strict=True):
-        if np.isnan(column).all():
-            raise UserError(
-                f"target '{target}' has no label in the training part of split={config.split}. "
-                "Choose another split, or leave this target out."
-            )
-    metric, truth = selection(config.task, config.metric).metric, data.labels[places["valid"]]
-    if evaluate(config.task, truth, np.zeros_like(truth), config.targets)[metric] is None:
-        raise UserError(
-            f"{metric}, which chooses the epoch, is not defined on the valid part of split={config.split} "
-            f"({len(truth)} molecules): no label, or one class only. Choose another split or other fractions."
-        )
-    return data
-
-
-def design_model(config: FinetuneConfig, data: Prepared, encoder: Encoder, views: list[str]) -> FineTuned:
-    """The model before training; its scaler knows the training part only."""
-    torch.manual_seed(config.seed)  # again: the head is the same whatever weights the encoder took
-    if config.task == Task.regression:
-        scaler = Scaler.fit(data.labels[data.places["train"]])
-    else:
-        scaler = Scaler.identity(len(config.targets))
-    design = Design(config.task, config.targets, config.system, views, config.hidden, config.dropout)
-    origin = {"table": Path(config.table).name, "split_sha256": data.split.sha256, "seed": config.seed}
-    return FineTuned(encoder, design, scaler, origin)
-
-
-def summary(config: FinetuneConfig, metrics: dict[str, Any]) -> str:
-    """The job's account, as lines for a person."""
-    split, test, baseline = metrics["split"], metrics["test"], metrics["baseline"]
-    sizes = ", ".join(f"{size:,} {part}" for part, size in split["sizes"].items())
-    rejected, run = metrics["rejected"], Path(config.run)
-    return "\n".join(
-        [
-            f"{metrics['n']:,} rows, {sum(rejected.values()):,} rejected",
-            *(f"  {count:,} x {reason}: {REASONS[reason]}" for reason, count in rejected.items()),
-            f"split {split['kind']}: {sizes}, sha256 {split['sha256'][:12]}",
-            f"best epoch {metrics['best_epoch']} of {metrics['epochs']}, {duration(metrics['seconds'])}",
-            *(
-                f"test {name} {value:.4f}   baseline {baseline[name]:.4f}"
-                for name, value in test.items()
-                if isinstance(value, float) and baseline[name] is not None
-            ),
-            *(f"  {target}: {why} in the test part" for target, why in test.get("undefined", {}).items()),
-            f"scores {run / 'metrics.json'}, predictions {run / 'predictions.csv'}, model {run / 'model'}",
-        ]
-    )
-
-
-def _fit(
-    config: FinetuneConfig, model: FineTuned, data: Prepared, folder: RunFolder
-) -> tuple[Fitted, Float64[NDArray, "n t"]]:
-    """Train without the test part's labels, then predict every molecule."""
+def _fit_members(
+    config: FinetuneConfig,
+    plan: Design,
+    data: Prepared,
+    encoder: Encoder,
+    device: torch.device,
+    folder: RunFolder,
+) -> tuple[list[Member], list[dict[str, int]], Float64[NDArray, "n t"]]:
+    """Train each member without the test part's labels; all of them, their epochs, and their mean answer."""
     labels = data.labels.copy()
     labels[data.places["test"]] = np.nan
     examples = Examples(labels, data.places["train"], data.places["valid"])
-    read = (model.encoded_once if config.freeze else model.encoded_each_time)(data.molecules)
-    with ProgressLine("epoch", config.epochs) as line:
-
-        def report(record: dict[str, Any]) -> None:
-            folder.add_epoch(record)
-            line.advance(1, "  ".join(f"{name} {value:.4g}" for name, value in list(record.items())[1:]))
-
-        fitted = fit(model, read, examples, config, report)
-    return fitted, model.predict(read, np.arange(len(labels)))
-
-
-def _scores(config: FinetuneConfig, data: Prepared, predicted: Float64[NDArray, "n t"]) -> dict[str, Any]:
-    """Test and validation scores; the baseline answers every test molecule with the training part's mean."""
-
-    def score(part: str, answers: Float64[NDArray, "k t"]) -> dict[str, Any]:
-        return evaluate(config.task, data.labels[data.places[part]], answers, config.targets)
-
-    test, valid = data.places["test"], data.places["valid"]
-    mean = np.nanmean(data.labels[data.places["train"]], axis=0)
-    return {
-        "test": score("test", predicted[test]),
-        "baseline": score("test", np.tile(mean, (len(test), 1))),
-        "valid": score("valid", predicted[valid]),
-        "selected_by": selection(config.task, config.metric).metric,
-    }
+    if config.task == Task.regression:
+        scaler = Scaler.fit(labels[data.places["train"]])
+    else:
+        scaler = Scaler.identity(len(config.targets))
+    members, fits, answers = [], [], []
+    history: list[dict[str, Any]] = []
+    readers = _readers(config, plan, data, encoder, device)
+    with ProgressLine("epoch", config.members * config.epochs) as line:
+        for place, (own, read) in enumerate(readers):
+            member = Member(own, plan, scaler, config.seed + place)
+            tag = {"seed": member.seed} if config.members > 1 else {}
+            report = partial(_report, folder, line, [*history], tag)
+            done = fit(member, read, examples, config, folder.state(place), report)
+            line.advance((place + 1) * config.epochs - line.done, f"{done.epoch} run, best {done.best_epoch}")
+            history += [tag | record for record in done.records]
+            folder.write_history(history)
+            members.append(member)
+            fits.append({"seed": member.seed, "epochs": done.epoch, "best_epoch": done.best_epoch})
+            answers.append(member.predict(read, np.arange(len(labels))))
+    return members, fits, np.mean(answers, axis=0)
 
 
-def _circumstances(config: FinetuneConfig, data: Prepared, model: FineTuned) -> dict[str, Any]:
-    """What the scores were obtained with."""
-    trained_on = {data.smiles[place] for place in data.places["train"]}
-    return {
-        "task": config.task.value,
-        "targets": config.targets,
-        "split": {
-            "kind": config.split.value,
-            "sha256": data.split.sha256,
-            "sizes": data.split.sizes,
-            # duplicates in the table: zero by construction for a scaffold split
-            "test_seen_in_train": sum(data.smiles[place] in trained_on for place in data.places["test"]),
-        },
-        "n": len(data.table.rows),
-        "rejected": dict(Counter(data.rejected.values()).most_common()),
-        "system": config.system.value,
-        "encoder": {
-            "folder": config.encoder,
-            "origin": model.encoder.config["origin"],
-            "pretrained": config.pretrained,
-            "frozen": config.freeze,
-            "views": model.design.views,
-        },
-        "seed": config.seed,
-    }
+def _report(
+    folder: RunFolder, line: ProgressLine, before: list[dict[str, Any]], tag: dict[str, int], done: Progress
+) -> None:
+    """An epoch is over: said, and written after what came before this member."""
+    folder.write_history([*before, *(tag | record for record in done.records)])
+    note = list(done.records[-1].items())[1:]
+    line.advance(1, "  ".join(f"{name} {value:.4g}" for name, value in note))
 
 
-def added_columns(config: FinetuneConfig) -> list[str]:
-    """What predictions.csv has beside the table's own columns."""
-    return ["split", *(predicted_name(target) for target in config.targets), "error"]
+def _readers(
+    config: FinetuneConfig, plan: Design, data: Prepared, encoder: Encoder, device: torch.device
+) -> Iterator[tuple[Encoder, ReadInputs]]:
+    """Each member's encoder and what reads with it; one for all where nothing of it depends on the seed."""
+    source = Source(data.molecules, data.fingerprints, needs_of(plan))
+    shared = config.freeze and config.pretrained == Pretrained.both
+    read: ReadInputs | None = None
+    for place in range(config.members):
+        if place and not shared:
+            encoder = load_encoder(replace(config, seed=config.seed + place))
+        encoder.model.to(device)
+        if read is None or not shared:
+            fits = source.bytes(encoder.model.widths) <= config.cache_gb * 1e9
+            read = (encoded_once if config.freeze and fits else encoded_each_time)(encoder, source)
+        yield encoder, read
 
 
-def answered_rows(data: Prepared, predicted: Float64[NDArray, "n t"]) -> Iterator[list[str]]:
-    """Every row of the table, in order, with its part, its predictions or the reason why there are none."""
-    place_of = {int(row): place for place, row in enumerate(data.molecules.line)}
-    part_of = {row: part for part in PARTS for row in data.split.parts[part]}
-    nothing = [""] * predicted.shape[1]
-    for row, fields in enumerate(data.table.rows):
-        answers = [number(value) for value in predicted[place_of[row]]] if row in place_of else nothing
-        yield [*fields, part_of.get(row, ""), *answers, data.rejected.get(row, "")]
+def _identity(config: FinetuneConfig, data: Prepared) -> str:
+    """Equal for two jobs whose fits are the same, number by number: one may go on from the other's state."""
+    options: Any = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
+    for free in (
+        "encoder",
+        "table",
+        "run",
+        "overwrite",
+        "split_file",
+    ):  # what they hold is compared, not where
+        del options[free]
+    encoder = [sha256(Path(config.encoder) / name) for name in ("config.json", "model.safetensors")]
+    labels = hashlib.sha256(data.labels.tobytes()).hexdigest()
+    whole = json.dumps([options, data.split.sha256, encoder, labels, data.smiles])
+    return hashlib.sha256(whole.encode()).hexdigest()

@@ -1,142 +1,146 @@
-"""A fine-tuned model: an encoder, the system that reads its views, and the scale of its answers.
+"""A fine-tuned model: one or more members, each an encoder and the system that reads it, and a scale.
 
-n molecules, t targets, w width of a view.
-    Molecules (n)  ->  predictions (n, t) float64: original units, or the probability of class 1
-Its folder needs nothing else to predict with:
-    folder/config.json          what it answers, from which views, of which sizes; written last
-    folder/head.safetensors     the system's weights and the scaler
+n molecules, t targets.
+    Molecules and fingerprints (n)  ->  predictions (n, t) float64: original units, or the probability of class 1
+Several members answer with the mean of their answers. The model's folder needs nothing else to predict with:
+    folder/config.json          what it answers and how it is built; written last
+    folder/head.safetensors     the systems' weights, member by member, and the scaler
     folder/encoder/             the encoder, as launch/export.py writes one
+    folder/encoder-<i>/         instead of it, where each member has an encoder of its own
 """
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int
+from jaxtyping import Float, Float64
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from finetune.config import Device, SystemName, Task
-from finetune.systems import SYSTEMS
-from pretrain.batch import collate
+from finetune.config import Device, Task
+from finetune.data import read_smiles
+from finetune.design import Design
+from finetune.inputs import Inputs
+from finetune.readers import BATCH, ReadInputs, Source, device_of, encoded_each_time, pieces
+from finetune.scaler import Scaler
+from finetune.systems import SYSTEMS, needs_of
+from finetune.weights import let_learn
 from pretrain.encoder import Encoder
-from sharding.columns import Molecules
 from sharding.errors import UserError
+from sharding.featurize import Featurized
 from sharding.files import read_json, write_json
 
-MODEL_SCHEMA = 1
+MODEL_SCHEMA = 2
 NAME = "molparallax fine-tuned model"
-ReadViews = Callable[[Int[NDArray, " k"]], dict[str, Tensor]]
-"""Rows of some molecules -> {view: (k, w)} on the model's device."""
 
 
-@dataclass(frozen=True)
-class Scaler:
-    """Labels in original units <-> what the head is trained on, per target."""
+class Member:
+    """An encoder and a system of this design, new: its weights depend on the seed alone."""
 
-    mean: Float64[NDArray, " t"]
-    scale: Float64[NDArray, " t"]
+    def __init__(self, encoder: Encoder, design: Design, scaler: Scaler, seed: int = 0) -> None:
+        self.encoder, self.design, self.scaler, self.seed = encoder, design, scaler, seed
+        torch.manual_seed(seed)  # the system is the same whatever weights the encoder took
+        self.system = SYSTEMS[design.system](design).to(device_of(encoder))
+        self.needs = needs_of(design)
 
-    @classmethod
-    def fit(cls, labels: Float64[NDArray, "n t"]) -> "Scaler":
-        """Mean and standard deviation of the observed labels, at least one a target."""
-        deviation = np.nanstd(labels, axis=0)
-        return cls(
-            np.nanmean(labels, axis=0), np.where(deviation > 0, deviation, 1.0)
-        )  # all equal: shift only
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return device_of(self.encoder)
 
-    @classmethod
-    def identity(cls, targets: int) -> "Scaler":
-        """Nothing changes: what classification uses."""
-        return cls(np.zeros(targets), np.ones(targets))
+    def outputs(self, inputs: Inputs) -> Float[Tensor, "k t"]:
+        """What the system says, in the order that was asked for."""
+        return self.system(inputs)[inputs.place]
 
-    def scaled(self, labels: Float64[NDArray, "n t"]) -> Float64[NDArray, "n t"]:
-        """What the head is trained on; NaN stays NaN."""
-        return (labels - self.mean) / self.scale
+    @torch.inference_mode()
+    def answer(self, inputs: Inputs) -> Float64[NDArray, "k t"]:
+        """Predictions for these inputs, in evaluation mode."""
+        self.system.eval()
+        outputs = self.outputs(inputs).double().cpu()
+        if self.design.task == Task.classification:
+            outputs = outputs.sigmoid()
+        return self.scaler.original(outputs.numpy())
 
-    def original(self, outputs: Float64[NDArray, "n t"]) -> Float64[NDArray, "n t"]:
-        """The inverse."""
-        return outputs * self.scale + self.mean
+    @torch.inference_mode()
+    def predict(self, read: ReadInputs, rows: NDArray[np.int64]) -> Float64[NDArray, "n t"]:
+        """Predictions for these rows, in their order, in evaluation mode."""
+        self.encoder.model.eval()
+        parts = [self.answer(read(rows[piece])) for piece in pieces(len(rows))]
+        return np.concatenate([np.zeros((0, len(self.design.targets))), *parts])
 
-
-@dataclass(frozen=True)
-class Design:
-    """What a model answers and how it is built: enough to build it again."""
-
-    task: Task
-    targets: list[str]
-    system: SystemName
-    views: list[str]
-    hidden: int
-    dropout: float
+    def learning(self, *, freeze: bool, last_layers: int) -> nn.ModuleDict:
+        """What training changes."""
+        parts: dict[str, nn.Module] = {"system": self.system}
+        self.encoder.model.requires_grad_(False)
+        if not freeze:
+            parts["encoders"] = let_learn(self.encoder, self.needs.views, last_layers)
+        return nn.ModuleDict(parts)
 
 
 class FineTuned:
     """Predicts from columns of molecules. `FineTuned.load(folder)` is the usual way to one."""
 
-    def __init__(self, encoder: Encoder, design: Design, scaler: Scaler, origin: dict[str, Any]) -> None:
-        self.encoder, self.design, self.scaler, self.origin = encoder, design, scaler, origin
-        self.system = SYSTEMS[design.system](
-            widths={view: encoder.model.widths[view] for view in design.views},
-            targets=len(design.targets),
-            hidden=design.hidden,
-            dropout=design.dropout,
-        )
+    def __init__(self, members: Sequence[Member], origin: dict[str, Any]) -> None:
+        self.members, self.origin = list(members), origin
 
     @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.system.parameters()).device
+    def encoder(self) -> Encoder:
+        """The first member's; all have its tokenizers and settings."""
+        return self.members[0].encoder
+
+    @property
+    def design(self) -> Design:
+        """The same for all members."""
+        return self.members[0].design
 
     def to(self, device: torch.device) -> "FineTuned":
-        """Move the encoder and the system."""
-        self.encoder.model.to(device)
-        self.system.to(device)
+        """Move all encoders and systems."""
+        for member in self.members:
+            member.encoder.model.to(device)
+            member.system.to(device)
         return self
 
-    def encoded_once(self, molecules: Molecules) -> ReadViews:
-        """Reads vectors that the encoder, in evaluation mode, makes here and now."""
-        made = self.encoder.encode(molecules)
-        # a copy, because autograd refuses tensors that were made in inference mode
-        kept = {view: made[view].clone().to(self.device) for view in self.design.views}
-        return lambda rows: {view: vectors[torch.from_numpy(rows)] for view, vectors in kept.items()}
-
-    def encoded_each_time(self, molecules: Molecules) -> ReadViews:
-        """Runs the encoder on each batch, in the mode that it is in, with gradients where enabled."""
-
-        def read(rows: NDArray[np.int64]) -> dict[str, Tensor]:
-            views = self.encoder.model.encode(collate(molecules.take(rows)).to(self.device))
-            return {view: views[view] for view in self.design.views}
-
-        return read
+    def molecules(self, smiles: Sequence[str]) -> tuple[Featurized, dict[int, str]]:
+        """What the members read of the valid ones, and {position: reason} of the rest."""
+        return read_smiles(smiles, self.encoder, self.design.fingerprints)
 
     @torch.inference_mode()
-    def predict(self, read: ReadViews, rows: NDArray[np.int64], batch: int = 256) -> Float64[NDArray, "n t"]:
-        """Predictions for these rows, in their order, in evaluation mode."""
-        self.encoder.model.eval()
-        self.system.eval()
-        parts = [
-            self.system(read(rows[start : start + batch])).double().cpu()
-            for start in range(0, len(rows), batch)
-        ]
-        outputs = torch.cat([torch.zeros(0, len(self.design.targets), dtype=torch.float64), *parts])
-        if self.design.task == Task.classification:
-            outputs = outputs.sigmoid()
-        return self.scaler.original(outputs.numpy())
+    def predict(self, made: Featurized, batch: int = BATCH) -> Float64[NDArray, "n t"]:
+        """The members' mean answer for each molecule; members that share an encoder share its work."""
+        source = Source(made.molecules, made.fingerprints, self.members[0].needs)
+        encoders = {id(member.encoder): member.encoder for member in self.members}
+        for encoder in encoders.values():
+            encoder.model.eval()
+        readers = {key: encoded_each_time(encoder, source) for key, encoder in encoders.items()}
+        answers = [np.zeros((0, len(self.design.targets)))]
+        for rows in pieces(len(made.molecules), batch):
+            inputs = {key: read(rows) for key, read in readers.items()}
+            answers.append(
+                np.mean([member.answer(inputs[id(member.encoder)]) for member in self.members], axis=0)
+            )
+        return np.concatenate(answers)
 
     def save(self, folder: Path) -> None:
         """Write the folder; config.json last, so a folder that has one is whole."""
-        self.encoder.save(folder / "encoder")
-        weights = {f"system.{name}": weight.cpu() for name, weight in self.system.state_dict().items()}
-        weights["scaler.mean"] = torch.from_numpy(self.scaler.mean)
-        weights["scaler.scale"] = torch.from_numpy(self.scaler.scale)
+        shared = len({id(member.encoder) for member in self.members}) == 1
+        scaler = self.members[0].scaler
+        weights = {
+            "scaler.mean": torch.from_numpy(scaler.mean),
+            "scaler.scale": torch.from_numpy(scaler.scale),
+        }
+        for place, member in enumerate(self.members):
+            if not (shared and place):
+                member.encoder.save(folder / _encoder_name(place, shared))
+            for name, weight in member.system.state_dict().items():
+                weights[f"{place}.{name}"] = weight.cpu().contiguous()
         save_file(weights, folder / "head.safetensors", metadata={"format": "pt"})
-        config = {"name": NAME, "schema": MODEL_SCHEMA, **asdict(self.design), "origin": self.origin}
+        about = {"members": len(self.members), "shared_encoder": shared, "origin": self.origin}
+        config = {"name": NAME, "schema": MODEL_SCHEMA, "design": asdict(self.design), **about}
         write_json(folder / "config.json", config)
 
     @classmethod
@@ -145,28 +149,28 @@ class FineTuned:
         if not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file():
             folder = folder / "model"
         config = _read_config(folder)
-        encoder = Encoder.load(folder / "encoder")
-        design = Design(**{name: config[name] for name in Design.__dataclass_fields__})
+        shared = config["shared_encoder"]
+        encoders = [
+            Encoder.load(folder / _encoder_name(place, shared))
+            for place in range(1 if shared else config["members"])
+        ]
         try:
             weights = load_file(folder / "head.safetensors")
             scaler = Scaler(weights.pop("scaler.mean").numpy(), weights.pop("scaler.scale").numpy())
-            model = cls(encoder, design, scaler, config["origin"])
-            model.system.load_state_dict({k.removeprefix("system."): v for k, v in weights.items()})
-        except (OSError, KeyError, SafetensorError, RuntimeError) as error:
+            members = []
+            for place in range(config["members"]):
+                member = Member(encoders[0 if shared else place], Design(**config["design"]), scaler)
+                own = {
+                    k.removeprefix(f"{place}."): v for k, v in weights.items() if k.startswith(f"{place}.")
+                }
+                member.system.load_state_dict(own)
+                members.append(member)
+        except (OSError, KeyError, TypeError, SafetensorError, RuntimeError) as error:
             raise UserError(
                 f"{folder}/head.safetensors does not fit its config.json ({str(error).splitlines()[0]}). "
                 "Fine-tune again."
             ) from error
-        return model
-
-    def modules(self, *, frozen: bool) -> nn.ModuleDict:
-        """What training changes."""
-        parts: dict[str, nn.Module] = {"system": self.system}
-        if not frozen:  # the projection heads belong to pretraining, other views to nobody here
-            parts["encoders"] = nn.ModuleDict(
-                {view: self.encoder.model.encoders[view] for view in self.design.views}
-            )
-        return nn.ModuleDict(parts)
+        return cls(members, config["origin"])
 
 
 def choose_device(device: Device) -> torch.device:
@@ -176,6 +180,10 @@ def choose_device(device: Device) -> torch.device:
     if device == Device.auto:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(device.value)
+
+
+def _encoder_name(place: int, shared: bool) -> str:
+    return "encoder" if shared else f"encoder-{place}"
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
 from finetune.config import PredictConfig
 from finetune.model import FineTuned, choose_device
 from finetune.tasks import (
@@ -86,9 +84,8 @@ def summary(config: PredictConfig, account: Account) -> str:
 def _answer(
     model: FineTuned, piece: list[list[str]], position: int, batch: int, account: Account
 ) -> Iterator[list[str]]:
-    molecules, rejected = model.encoder.molecules([row[position] for row in piece])
-    made = model.predict(model.encoded_each_time(molecules), np.arange(len(molecules)), batch)
-    answers = dict(zip(molecules.line.tolist(), made, strict=True))
+    made, rejected = model.molecules([row[position] for row in piece])
+    answers = dict(zip(made.molecules.line.tolist(), model.predict(made, batch), strict=True))
     account.n += len(piece)
     account.rejected.update(rejected.values())
     nothing = [""] * len(model.design.targets)

@@ -3,6 +3,7 @@
 config.yaml       the resolved configuration; its first line marks the folder as a run of this kind
 split.json        rows of each part
 history.jsonl     one record an epoch, as they end
+state/            what an unfinished run goes on from, see finetune/state.py; gone when it is finished
 model/            what launch/predict.py reads
 predictions.csv   the table's rows in order
 metrics.json      written last: a run that has one is finished
@@ -10,6 +11,7 @@ metrics.json      written last: a run that has one is finished
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +56,24 @@ class RunFolder:
         """The model to predict with."""
         return self.root / "model"
 
-    def begin(self, config: FinetuneConfig, split: Split) -> None:
-        """Clear what an earlier run left, and write what is known before training."""
+    def state(self, member: int) -> Path:
+        """Where a member's fit stands."""
+        return self.root / "state" / f"member-{member}.safetensors"
+
+    def begin(self, config: FinetuneConfig, split: Split, identity: str) -> None:
+        """Clear what an earlier run left, and write what is known before training.
+
+        The state of an unfinished run stays if its `identity` is this one's.
+        """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(
                 f"run={self.root} cannot be made ({error.strerror}). Give another folder."
             ) from error
+        told = self.root / "state" / "identity"
+        if self.metrics.is_file() or not told.is_file() or told.read_text() != identity:
+            self.end()
         self.metrics.unlink(missing_ok=True)  # first: without it the rest is an unfinished run's
         self.predictions.unlink(missing_ok=True)
         if self.model.is_dir():
@@ -69,9 +81,15 @@ class RunFolder:
         text = f"{MARK}\n{OmegaConf.to_yaml(OmegaConf.structured(config))}"
         write_bytes(self.root / "config.yaml", text.encode())
         write_json(self.root / "split.json", split.parts)
-        (self.root / "history.jsonl").write_text("")
+        self.write_history([])
+        write_bytes(told, identity.encode())
 
-    def add_epoch(self, record: dict[str, Any]) -> None:
-        """One line of history.jsonl."""
-        with (self.root / "history.jsonl").open("a") as stream:
-            stream.write(json.dumps(record) + "\n")
+    def write_history(self, records: Sequence[dict[str, Any]]) -> None:
+        """All lines of history.jsonl."""
+        write_bytes(
+            self.root / "history.jsonl", "".join(f"{json.dumps(record)}\n" for record in records).encode()
+        )
+
+    def end(self) -> None:
+        """Forget what an unfinished run goes on from."""
+        shutil.rmtree(self.root / "state", ignore_errors=True)

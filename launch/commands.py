@@ -120,7 +120,9 @@ class Plan:
             "split": "scaffold",
             "run": _value(run),
             "freeze": "true",
-            "pretrained": "true" if variant == "pretrained" else "false",
+            "pretrained": "both" if variant == "pretrained" else "none",
+            "modalities": "[graph,text]",  # fingerprints would hide what the encoder knows
+            "fusion": "concatenation",
             "seed": seed,
         }
         threads = max(1, self.machine["cores"] // self.config.side_by_side)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from finetune.config import FinetuneConfig, Task
+from finetune.config import FinetuneConfig, Fusion, Modality, Task
 from pretrain.config import LossConfig, ModelConfig, Streams
 from pretrain.encoder import Encoder, build, describe_encoder
 from sharding.config import RecordConfig
@@ -85,6 +85,8 @@ def configured(tmp_path: Path, graph_encoder: Path, esol: Path) -> Callable[...,
             "run": str(tmp_path / "run"),
             "epochs": 4,
             "hidden": 16,
+            "modalities": [Modality.graph],
+            "fusion": Fusion.concatenation,
             **options,
         }
         return FinetuneConfig(**given)  # type: ignore[arg-type]

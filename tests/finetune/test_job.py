@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from finetune.config import FinetuneConfig, PredictConfig, SplitKind, Task
+from finetune.config import FinetuneConfig, Fusion, PredictConfig, SplitKind, Task
 from finetune.job import finetune, summary
 from finetune.predict import predict
 from finetune.split import Split
@@ -73,8 +73,11 @@ def test_every_row_comes_back_in_order_with_its_reason(configured: Configured, t
 
 def test_the_model_predicts_the_same_again(configured: Configured, tmp_path: Path, four_views: Path):
     """From its own folder, moved, in pieces of another size, with bad rows between: as in predictions.csv."""
-    config = configured(encoder=str(four_views), freeze=False, epochs=1)
-    finetune(config)
+    config = configured(
+        encoder=str(four_views), freeze=False, epochs=1, modalities=[], fusion=Fusion.cross_attention, members=2
+    )
+    metrics = finetune(config)
+    assert [member["seed"] for member in metrics["members"]] == [0, 1]
     (tmp_path / "run" / "model").rename(tmp_path / "moved")
     rows = rows_of(Path(config.table))
     rows.insert(3, {"smiles": "C1CC", "log_solubility": ""})
@@ -181,7 +184,7 @@ def test_a_finished_run_stays_unless_told(configured: Configured):
 def test_a_run_that_was_cut_short_starts_again(configured: Configured):
     finetune(configured(epochs=1))
     (Path(configured().run) / "metrics.json").unlink()  # the last thing that a run writes
-    assert finetune(configured(epochs=1))["epochs"] == 1
+    assert finetune(configured(epochs=1))["members"] == [{"seed": 0, "epochs": 1, "best_epoch": 1}]
 
 
 def test_divergence_is_the_users_to_mend(configured: Configured):

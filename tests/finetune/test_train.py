@@ -10,15 +10,19 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from finetune.config import FinetuneConfig, Task
+from finetune.config import FinetuneConfig, Pretrained, Task
 from finetune.job import finetune
-from finetune.model import Scaler
-from finetune.systems.lgm_cl import LgmCl
-from finetune.train import BestEpoch, observed_loss
+from finetune.scaler import Scaler
+from finetune.state import Memory
+from finetune.train import class_weights, observed_loss
+from finetune.weights import load_encoder
+from pretrain.encoder import Encoder
+from sharding.errors import UserError
 from tests.finetune.conftest import rows_of, write_rows
 
 Configured = Callable[..., FinetuneConfig]
 NAN = np.nan
+VIEWS = ("local", "global", "smiles", "text")
 
 
 def _weights(run: str | Path) -> dict[str, torch.Tensor]:
@@ -60,25 +64,28 @@ def test_loss_is_the_mean_over_observed_labels():
     torch.testing.assert_close(loss, -likelihood.log().mean())
 
 
-def test_head_reads_its_views_by_name():
-    head = LgmCl({"local": 4, "text": 3}, targets=2, hidden=8, dropout=0.5).eval()
-    views = {"text": torch.randn(5, 3), "global": torch.randn(5, 9), "local": torch.randn(5, 4)}
-    made = head(views)
-    assert made.shape == (5, 2)
-    torch.testing.assert_close(head(dict(reversed(views.items()))), made)
-    torch.testing.assert_close(head({v: 7 * x + 3 for v, x in views.items()}), made, atol=1e-3, rtol=1e-3)
+def test_class_weights_by_hand():
+    """Two negatives to one positive; one class only; nothing observed. Each class then weighs the same."""
+    labels = torch.tensor([[1.0, 1.0, NAN], [0.0, 1.0, NAN], [0.0, NAN, NAN]])
+    weights = class_weights(labels)
+    assert weights.tolist() == [2, 1, 1]
+    outputs = torch.zeros(3, 3, requires_grad=True)
+    observed_loss(outputs, labels, Task.classification, weights).backward()
+    assert outputs.grad is not None
+    assert outputs.grad[:, 0].sum().item() == pytest.approx(0)  # at p = 1/2 the two classes pull alike
+    unweighted = observed_loss(torch.zeros(3, 3), labels, Task.classification)
+    assert unweighted.item() == pytest.approx(np.log(2))
 
 
-@pytest.mark.parametrize(("higher", "best"), [(False, 2), (True, 4)])
-def test_the_best_epochs_weights_come_back(higher, best):
+def test_the_best_epochs_weights_come_back():
     layer = nn.ModuleDict({"one": nn.Linear(1, 1)})
-    kept = BestEpoch(layer, higher_is_better=higher)
-    for epoch, score in enumerate([3.0, 1.0, 1.0, 5.0, 2.0], 1):  # of equals the first
+    kept = Memory(layer, torch.optim.AdamW(layer.parameters()), torch.Generator())
+    for epoch, score in enumerate([3.0, 5.0, 1.0, 5.0, 2.0], 1):  # of equals the first
         nn.init.constant_(layer["one"].weight, epoch)
         kept.see(epoch, score)
-    kept.restore()
-    assert kept.epoch == best
-    assert layer["one"].weight.item() == best
+    kept.restore_best()
+    assert (kept.progress.epoch, kept.progress.best_epoch) == (5, 2)
+    assert layer["one"].weight.item() == 2
 
 
 def test_patience_stops_and_the_best_epoch_answers(configured: Configured):
@@ -86,8 +93,9 @@ def test_patience_stops_and_the_best_epoch_answers(configured: Configured):
     config = configured(epochs=40, patience=3, learning_rate=0.03)
     metrics = finetune(config)
     scores = [record["valid_rmse"] for record in _history(config.run)]
-    assert metrics["best_epoch"] == int(np.argmin(scores)) + 1
-    assert metrics["epochs"] == len(scores) == metrics["best_epoch"] + 3 < 40
+    (member,) = metrics["members"]
+    assert member["best_epoch"] == int(np.argmin(scores)) + 1
+    assert member["epochs"] == len(scores) == member["best_epoch"] + 3 < 40
     assert metrics["valid"]["rmse"] == pytest.approx(min(scores), rel=1e-6)
 
 
@@ -109,7 +117,7 @@ def test_labels_of_the_test_part_change_nothing(configured: Configured, tmp_path
     other = finetune(garbage)
     assert _same(_weights(config.run), _weights(garbage.run))
     assert _history(config.run) == _history(garbage.run)
-    assert other["best_epoch"] == honest["best_epoch"]
+    assert other["members"] == honest["members"]
     assert other["test"]["rmse"] > 20 > honest["test"]["rmse"]
 
 
@@ -171,5 +179,30 @@ def test_frozen_is_frozen_and_unfrozen_learns(configured: Configured, tmp_path: 
     trained = after("trained", freeze=False, views=["local"])
     changed = {name.split(".")[1] for name in before if not torch.equal(before[name], trained[name])}
     assert changed == {"local"}  # not the view that is not read, not the projection heads
-    fresh = after("fresh", pretrained=False)
-    assert not _same(before, fresh)
+    last = after("last", freeze=False, train_layers=1)
+    changed = {name.removeprefix("encoders.") for name in before if not torch.equal(before[name], last[name])}
+    assert {name.split(".", 2)[1] for name in changed if name.startswith("local")} <= {
+        "atom_convs", "atom_grus", "mol_conv", "mol_gru"
+    }  # fmt: skip
+    assert {name[:15] for name in changed if name.startswith("global")} == {"global.layers.1", "global.norm.wei",
+        "global.norm.bia"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("pretrained", "kept"),
+    [("none", set()), ("graph", {"local", "global"}), ("text", {"smiles", "text"}), ("both", set(VIEWS))],
+)
+def test_pretrained_says_which_streams_take_the_weights(four_views: Path, pretrained: str, kept: set[str]):
+    """The others are those of the seed, whatever the rest; all heads and tokenizers stay."""
+    given, random = Encoder.load(four_views), load_encoder(four_views, Pretrained.none, seed=3)
+    made = load_encoder(four_views, Pretrained(pretrained), seed=3)
+    for view in VIEWS:
+        expected = (given if view in kept else random).model.encoders[view].state_dict()
+        found = made.model.encoders[view].state_dict()
+        assert all(torch.equal(weight, expected[name]) for name, weight in found.items())
+    assert not torch.equal(*(next(e.model.encoders["text"].parameters()) for e in (given, random)))
+
+
+def test_a_stream_that_is_not_there_is_refused(graph_encoder: Path):
+    with pytest.raises(UserError, match=r"pretrained=text: .* has no text stream"):
+        load_encoder(graph_encoder, Pretrained.text, seed=0)
