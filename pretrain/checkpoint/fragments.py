@@ -10,8 +10,8 @@ made again after loading.
 
 DeepSpeed 0.19: what is read of it here is `basic_optimizer` (the AdamW behind every stage), `fp16_groups` and
 `fp32_groups` (bfloat16 without ZeRO), `_hp_mapping` (stages 1, 2), `grad_position` and the flat groups (stage 3).
-Adam's step count is one number for all parameters. In bfloat16 without ZeRO it is one ahead of the steps that changed
-weights, because DeepSpeed makes a step without gradients when it builds that optimizer; it is kept as it is.
+Adam's step count is one for all parameters: a step that is refused counts for none. DeepSpeed makes a step without
+gradients when it builds the bfloat16 optimizer without ZeRO; `build_engine` takes it off the count again.
 """
 
 from collections.abc import Iterator
@@ -75,7 +75,7 @@ def tensors(engine: Any, fragment: Fragment) -> dict[str, Tensor]:
 
 def adam_steps(engine: Any) -> int:
     """How many steps Adam has counted, for its bias correction."""
-    return max((int(state["step"]) for state in engine.basic_optimizer.state.values() if state), default=0)
+    return next((int(state["step"]) for state in engine.basic_optimizer.state.values() if state), 0)
 
 
 def begin_adam(engine: Any, steps: int) -> None:

@@ -145,7 +145,7 @@ class Saver:
                 raise FileNotFoundError(
                     0, "not there for rank 0; give a run=... that all machines share", file
                 )
-        write_text(temporary / MANIFEST, json.dumps(make_manifest(step, self.about, files), indent=1) + "\n")
+        write_text(temporary / MANIFEST, json.dumps(make_manifest(step, self.about, files), indent=1))
         flush(temporary)
         final = folder_of(self.folder, step)
         if final.exists():  # passed over as damaged, or this run would not be at this step again
@@ -166,14 +166,19 @@ class Saver:
 
 def _write(temporary: Path, rank: int, found: Mapping[str, Tensor], told: str | None) -> Part:
     """This rank's files, on the disk when it returns."""
-    files = {}
+    files, file = {}, temporary / rank_file(rank)
+    if not temporary.is_dir():
+        return Part(
+            {}, f"{temporary} is not there, though rank 0 made it; give a run=... that all machines share"
+        )
     try:
-        files[rank_file(rank)] = write_tensors(temporary / rank_file(rank), found)
+        files[file.name] = write_tensors(file, found)
         if told is not None:
-            files[STATE] = write_text(temporary / STATE, told)
+            file = temporary / STATE
+            files[file.name] = write_text(file, told)
         flush(temporary)
     except OSError as error:
-        return Part({}, in_words(error))
+        return Part({}, f"{file}: {error.strerror}")
     return Part(files, None)
 
 

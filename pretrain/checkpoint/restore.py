@@ -51,23 +51,23 @@ def weights(checkpoint: Path) -> dict[str, Tensor]:
     """The whole model's float32 weights on the CPU. Raises `UserError` when a file is damaged."""
     if what := damage(checkpoint):
         raise UserError(f"checkpoint {checkpoint} is damaged: {what}. Export an earlier step=... instead.")
-    manifest, told = _about(checkpoint)
-    with _slices(checkpoint, manifest) as slices:
-        return {
-            name: slices.read("weight", name, 0, math.prod(shape)).view(shape)
-            for name, shape in told["parameters"].items()
-        }
+    return contents(checkpoint)["weight"]
 
 
-def parameters(checkpoint: Path) -> dict[str, Tensor]:
-    """Everything that is kept, flat, as {"<kind>/<parameter>": tensor}: weights and moments."""
+def contents(checkpoint: Path) -> dict[str, dict[str, Tensor]]:
+    """All that a checkpoint keeps of each parameter: weight, exp_avg and exp_avg_sq, each by name."""
     manifest, told = _about(checkpoint)
-    with _slices(checkpoint, manifest) as slices:
-        return {
-            f"{kind}/{name}": slices.read(kind, name, 0, math.prod(shape))
-            for kind in KINDS
-            for name, shape in told["parameters"].items()
-        }
+    try:
+        with _slices(checkpoint, manifest) as slices:
+            return {
+                kind: {
+                    name: slices.read(kind, name, 0, math.prod(shape)).view(shape)
+                    for name, shape in told["parameters"].items()
+                }
+                for kind in KINDS
+            }
+    except (OSError, SafetensorError, Missing) as error:
+        raise UserError(f"checkpoint {checkpoint} cannot be read: {error}. Use the one before.") from error
 
 
 def _about(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Any]]:
