@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def test_three_rates(shards_folder):
+def test_three_rates_and_the_rivals(shards_folder):
     sizes = ["--batch", "16", "--chunk", "8", "--steps", "1", "--windows", "1"]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.training", "--shards", str(shards_folder), *sizes],
@@ -20,10 +20,12 @@ def test_three_rates(shards_folder):
         timeout=240,
     )
     assert done.returncode == 0, done.stderr
+    kinds = "loader|synthetic|end to end|stock parts, end to end"
     rates = {
         kind: float(found.replace(",", ""))
-        for kind, found in re.findall(r"\| (loader|synthetic|end to end) \| ([\d,]+) \|", done.stdout)
+        for kind, found in re.findall(rf"\| ({kinds}) \| ([\d,]+) \|", done.stdout)
     }
     assert rates["loader"] > rates["synthetic"] > 0
-    assert rates["end to end"] > 0
-    assert "data wait" in done.stdout
+    assert rates["end to end"] > 0 < rates["stock parts, end to end"]
+    for told in ("data wait", "model GFLOP/s", "x of medians"):
+        assert told in done.stdout
