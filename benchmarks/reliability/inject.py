@@ -79,4 +79,6 @@ def _not_a_number(tree: Any) -> Any:
         return tree * float("nan")
     if isinstance(tree, dict):
         return {name: _not_a_number(part) for name, part in tree.items()}
-    return type(tree)(_not_a_number(part) for part in tree)
+    if isinstance(tree, (list, tuple)):
+        return type(tree)(_not_a_number(part) for part in tree)
+    return tree

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.reliability.launches import LIMIT_S
 from benchmarks.reliability.raw import BATCH, table
 from benchmarks.reliability.sides import Ours, Side
 from benchmarks.reliability.steps import after_first_step
@@ -16,8 +17,9 @@ def uneven(side: Side) -> str:
     """Two ranks, and shards whose rows two ranks cannot share equally."""
     run = side.root / "uneven"
     if isinstance(side, Ours):
-        told = after_first_step(side, run, side.start(run, steps=40, save_every=40))
-        return f"{told}, {len(side.losses(run))} of 40 steps, over the end of an epoch"
+        end = side.train(run, 2 * LIMIT_S, steps=40, save_every=40)
+        how = "done" if end.code == 0 else end.refusal
+        return f"{how}, {len(side.losses(run))} of 40 steps, over the end of an epoch"
     folder = side.root / "uneven-tars"
     tars(folder, [48, 16])
     told = after_first_step(side, run, side.start(run, tars=folder, save_every=100))
