@@ -13,7 +13,7 @@ from benchmarks.reliability.sides import Side, end_of
 PATIENCE_S = 60.0
 """A run that has not ended then, after a rank has stopped, is said to hang."""
 GRACE_S = 90.0
-"""What a signal's sender waits for a run to be gone, on a machine that may be busy; the seconds that it took are told."""
+"""What a signal's sender waits for a run to be gone; the seconds that it took are told."""
 
 
 def fault(**fields: Any) -> dict[str, str]:
