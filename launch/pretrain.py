@@ -4,6 +4,7 @@
     python launch/pretrain.py data=runs/shards run=runs/pretrain supervise.ranks=2      2 GPUs or 2 CPU ranks, watched
     deepspeed --num_gpus 2 launch/pretrain.py data=runs/shards run=runs/pretrain        the same, not restarted
     deepspeed --hostfile hosts launch/pretrain.py data=runs/shards run=runs/pretrain    several machines
+    any of these with mode=check    in a minute: would it work here, how long would it take, and how much disk?
 
 train.batch counts the molecules of a step over all ranks. Leaves config.yaml, metrics.jsonl, evaluation.jsonl,
 tensorboard/ and checkpoints/ in the run folder; the same command run again goes on from the newest checkpoint.
@@ -11,7 +12,7 @@ SIGTERM, SIGINT and SIGUSR1 save and stop. Several machines, Slurm and torchrun:
 
 Exit codes:
       0  done
-      1  a programming error, with its traceback; or not stopped in time after a signal
+      1  a programming error, with its traceback; or not stopped in time after a signal; or mode=check found a problem
       2  a mistake that you can mend, said in one line
       3  the numbers went wrong too often (train.stop_after_bad)
      75  stopped by a signal, and saved: the same command goes on
@@ -30,8 +31,9 @@ if not __package__:  # run as a file: Python put launch/ first, where `pretrain`
 
 from launch.config import PretrainCommand, SupervisionConfig
 from launch.entry import doorway
-from launch.ranks import started_here
+from launch.ranks import Signals, attempt, started_here
 from launch.supervise import supervise
+from pretrain.config import Mode
 from sharding.errors import UserError
 
 
@@ -41,7 +43,15 @@ def run(given: Sequence[str], command: PretrainCommand) -> int | None:
     command.data, command.run = str(Path(command.data).resolve()), str(Path(command.run).resolve())
     if supervises(command.supervise):
         rank = [sys.executable, str(Path(__file__).resolve()), *given]
+        if command.mode is Mode.check:  # what it finds is no reason to start again
+            with Signals() as signals:
+                ended = attempt(rank, command.supervise.ranks, signals, command.supervise.grace_s)
+                return ended.code if ended.code >= 0 else 128 - ended.code
         return supervise(command.supervise, rank, Path(command.run))
+    if command.mode is Mode.check:
+        from pretrain.check import check
+
+        return check(command.of_the_run)
     from pretrain.train import pretrain
 
     pretrain(command.of_the_run)
