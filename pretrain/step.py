@@ -87,7 +87,10 @@ def _attempt(
     towers = tower_norms(engine) if norms else {}
     engine.step()
     local = {stream: value.detach() for stream, value in losses.items()}
-    return Outcome(local, verdict, refused(engine), stray, embedded.temperature, towers)
+    temperature = embedded.temperature
+    if isinstance(temperature, Tensor):
+        temperature = temperature.detach()
+    return Outcome(local, verdict, refused(engine), stray, temperature, towers)
 
 
 def stream_losses(
