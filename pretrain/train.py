@@ -89,23 +89,8 @@ def _pretrain(
     lanes, gallery = plan_data(shards, config, rank, world)
     reader = Reader(shards, lanes, rank=rank, world=world)
     about = {"world": world, "zero_stage": train.zero_stage, "shards": shards.fingerprint}
-    folder = Path(config.run) / "checkpoints"
-
-    model = new_model(shards, config).to(device)
-    found = checkpoint.choose(folder)
-    if found is None and train.head_start:
-        give_head_start(model, shards, lanes, train.head_start)
-    engine = build_engine(model, train, device)
-    boundary = Boundary(patience(train))
-    guard, memory = (
-        Guard(train.spike, device, world),
-        Memory(engine, boundary, train.batch // world, train.chunk),
-    )
-    start = 0
-    if found is not None:
-        start, state = checkpoint.restore(engine, found, about)
-        guard.restore(state["guard"])
-        memory.restore(state["memory"])
+    found = checkpoint.choose(Path(config.run) / "checkpoints")
+    engine, guard, memory, start = as_it_was(config, shards, lanes, device, found, about)
     record = Record(Path(config.run), enabled=rank == 0)
     told = record.begin(config, about | {"lanes": lanes.lanes, "steps_per_epoch": lanes.steps}, start)
     with ExitStack() as stack:
@@ -125,10 +110,12 @@ def _pretrain(
             evaluation=Evaluation(engine, gallery, labelled, record, line),
             guard=guard,
             memory=memory,
-            boundary=boundary,
+            boundary=memory.boundary,
             stop=stop,
             watchdog=watchdog,
-            saver=stack.enter_context(checkpoint.Saver(engine, folder, about, train)),
+            saver=stack.enter_context(
+                checkpoint.Saver(engine, Path(config.run) / "checkpoints", about, train)
+            ),
             record=record,
             line=line,
             window=Window(config, device, record.seconds),
@@ -140,13 +127,34 @@ def _pretrain(
     return evaluation
 
 
+def as_it_was(
+    config: PretrainConfig,
+    shards: Shards,
+    lanes: Lanes,
+    device: torch.device,
+    found: Path | None,
+    about: dict[str, Any],
+) -> tuple[Any, Guard, Memory, int]:
+    """Engine, guard, memory and step: new ones, or those of the checkpoint that was found."""
+    train, world = config.train, dist.get_world_size()
+    model = new_model(shards, config).to(device)
+    if found is None and train.head_start:
+        give_head_start(model, shards, lanes, train.head_start)
+    engine = build_engine(model, train, device)
+    guard = Guard(train.spike, device, world)
+    memory = Memory(engine, Boundary(patience(train)), train.batch // world, train.chunk)
+    if found is None:
+        return engine, guard, memory, 0
+    start, state = checkpoint.restore(engine, found, about)
+    guard.restore(state["guard"])
+    memory.restore(state["memory"])
+    return engine, guard, memory, start
+
+
 def _loop(run: Run, start: int) -> dict[str, float]:
     """The steps that are left. Every rank makes the same collective calls at the same steps."""
-    train, rank, evaluation = run.config.train, dist.get_rank(), {}
-    _leave_before(run, start)
-    if start == 0:
-        evaluation = _evaluated(run, 0)  # what training has to beat
-        _leave_before(run, start)
+    train, rank = run.config.train, dist.get_rank()
+    evaluation = _before_the_first(run, start)
     for step in range(start + 1, train.steps + 1):
         last = step == train.steps
         logs = step % train.log_every == 0 or last
@@ -164,7 +172,7 @@ def _loop(run: Run, start: int) -> dict[str, float]:
         if logs or saves:
             _settle(run)
         if logs:
-            run.record.write("metrics", {"step": step, **_metrics(run, outcome), "learning_rate": rate})
+            run.record.write("metrics", {"step": step, "learning_rate": rate, **_metrics(run, outcome)})
         if step % train.evaluate_every == 0 or last:
             evaluation = _evaluated(run, step)
         if saves:
@@ -180,6 +188,21 @@ def _loop(run: Run, start: int) -> dict[str, float]:
     run.saver.close()
     run.boundary.close()
     return evaluation
+
+
+def _before_the_first(run: Run, start: int) -> dict[str, float]:
+    """What training has to beat: the evaluation of a run that begins."""
+    _leave_if_asked(run, start)
+    evaluation = {} if start else _evaluated(run, 0)
+    _leave_if_asked(run, start)
+    return evaluation
+
+
+def _leave_if_asked(run: Run, start: int) -> None:
+    """End a run that was asked to stop before its first step."""
+    if run.boundary.any(bool(run.stop.asked)):
+        saved = f"step {start:,} is saved as before" if start else "there is nothing to save yet"
+        _leave(run, f"stopped by {_reason(run)} before the first step; {saved}", 75 if start else 130)
 
 
 def _metrics(run: Run, outcome: Outcome) -> dict[str, float]:
@@ -216,13 +239,6 @@ def _settle(run: Run) -> None:
             "train.learning_rate, or raise train.spike if the losses are sound, with resume=changed",
             3,
         )
-
-
-def _leave_before(run: Run, start: int) -> None:
-    """End a run that was asked to stop before its first step."""
-    if run.boundary.any(bool(run.stop.asked)):
-        saved = f"step {start:,} is saved as before" if start else "there is nothing to save yet"
-        _leave(run, f"stopped by {_reason(run)} before the first step; {saved}", 75 if start else 130)
 
 
 def _reason(run: Run) -> str:
