@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from tests.distributed import run_ranks
 from tests.pretrain import ranks, step_ranks
 
 ROOT = Path(__file__).parents[2]
+LOOK_S = 0.05
+"""Between two looks at another process; the time limit of the tests ends one that never comes."""
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -92,6 +95,7 @@ def wait_for_step(process, run):
     metrics = run / "metrics.jsonl"
     while not metrics.is_file() or not metrics.read_text():
         assert process.poll() is None, process.communicate()
+        time.sleep(LOOK_S)
     return json.loads(metrics.read_text().splitlines()[0])["step"]
 
 
@@ -157,6 +161,6 @@ def test_a_dead_launcher_leaves_no_orphan(victim, number, shards_folder, tmp_pat
     os.kill(runner.pid if victim == "runner" else below[0], number)
     runner.wait(timeout=60)
     while any(Path(f"/proc/{process}").exists() for process in below):
-        pass  # the test's own time limit ends this
+        time.sleep(LOOK_S)
     (step,) = checkpoint.steps(run / "checkpoints")
     assert checkpoint.damage(run / "checkpoints" / f"step-{step}") is None
