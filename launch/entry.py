@@ -21,7 +21,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
-from sharding.errors import Ended, SharedMistake, UserError, did_you_mean, full_disk
+from sharding.errors import Ended, UserError, did_you_mean, full_disk
 
 COMMANDS = {
     "shard": "SMILES -> shards of graphs, descriptions and tokens",
@@ -36,9 +36,7 @@ COMMANDS = {
     "demo": "all of the above on small real data, and a report with pictures",
 }
 SILENT_S = 20.0
-"""How long a rank other than the first keeps a mistake to itself: as long as it may be ahead of the first."""
-BRIEFLY_SILENT_S = 6.0
-"""The same for ranks in step: as long as a launcher may take to end it after the first has left."""
+"""How long a rank other than the first keeps a mistake to itself."""
 ENTRIES = "entries by name"
 """The kind of an option that a user adds entries to, as models.mine.freeze=false."""
 Config = TypeVar("Config")
@@ -89,7 +87,8 @@ def doorway(
     try:
         return run(compose_config(name, config, given)) or 0
     except UserError as error:
-        time.sleep(_silent_s(error))
+        if not _first():
+            time.sleep(SILENT_S)  # all ranks find most mistakes; this one says its own if nobody has ended it
         print(f"error: {error}", file=sys.stderr)
         return 2
     except Ended as ended:
@@ -106,20 +105,8 @@ def doorway(
         return 130
 
 
-def _silent_s(error: UserError) -> float:
-    """How long this process keeps a mistake to itself: most are found by all ranks, and the first says them.
-
-    When that one ends, its launcher ends the others. A rank that is still there after a while is alone with its
-    mistake, and says it too. Ranks that have met are in step: those in silence need not wait long for the first.
-    """
-    if _first():
-        return 0
-    distributed = sys.modules.get("torch.distributed")
-    met = distributed is not None and distributed.is_initialized()
-    return BRIEFLY_SILENT_S if met and not isinstance(error, SharedMistake) else SILENT_S
-
-
 def _first() -> bool:
+    """Whether this is the rank that speaks for all. When it has ended, its launcher ends the others."""
     return os.environ.get("RANK", "0") == "0"
 
 
