@@ -46,7 +46,7 @@ FAULTS: dict[str, tuple[str, Callable[[Side], str]]] = {
     "rank_told": ("SIGTERM to one rank", steps.rank_told_to_stop),
     "nan": ("NaN in one rank's forward", steps.not_a_number),
     "hangs": ("a rank never comes back from its forward", steps.hangs),
-    "stopped": ("a rank is stopped (SIGSTOP), limit 10 s", steps.stopped),
+    "stopped": (f"a rank is stopped (SIGSTOP), limit {steps.HANG_S:.0f} s", steps.stopped),
     "memory": ("memory for half of a rank's batch only", steps.no_memory),
     "uneven": ("rows that two ranks cannot share equally", shards.uneven),
     "cut": ("tar shards cut short at the border of a sample", shards.cut),

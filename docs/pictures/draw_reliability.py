@@ -66,9 +66,7 @@ def losses(axes: Axes, measured: dict[str, Any]) -> None:
     far = max(abs(one - other) for (_, one), (_, other) in pairs)
     axes.set_xlabel("step")
     axes.set_ylabel("loss")
-    axes.set_title(
-        f"its losses (blue) on the other's (grey): largest difference {far:g}", fontsize=11, loc="left"
-    )
+    axes.set_title(f"losses of both: largest difference {far:g}", fontsize=11, loc="left")
 
 
 def main() -> None:
