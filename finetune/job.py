@@ -9,6 +9,7 @@ are taken out before training and come back for its score only. A job that was k
 
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -97,19 +98,20 @@ def _fit_members(
         scaler = Scaler.identity(len(config.targets))
     members, fits, answers = [], [], []
     history: list[dict[str, Any]] = []
-    readers = _readers(config, plan, data, encoder, device)
-    with ProgressLine("epoch", config.members * config.epochs) as line:
-        for place, (own, read) in enumerate(readers):
-            member = Member(own, plan, scaler, config.seed + place)
-            tag = {"seed": member.seed} if config.members > 1 else {}
+    for place, (own, read) in enumerate(_readers(config, plan, data, encoder, device)):
+        member = Member(own, plan, scaler, config.seed + place)
+        tag = {"seed": member.seed} if config.members > 1 else {}
+        with ProgressLine(
+            " ".join(["epoch", *(f"of seed {seed}" for seed in tag.values())]), config.epochs
+        ) as line:
             report = partial(_report, folder, line, [*history], tag)
             done = fit(member, read, examples, config, folder.state(place), report)
-            line.advance((place + 1) * config.epochs - line.done, f"{done.epoch} run, best {done.best_epoch}")
-            history += [tag | record for record in done.records]
-            folder.write_history(history)
-            members.append(member)
-            fits.append({"seed": member.seed, "epochs": done.epoch, "best_epoch": done.best_epoch})
-            answers.append(member.predict(read, np.arange(len(labels))))
+            line.advance(config.epochs - line.done, f"{done.epoch} run, best {done.best_epoch}")
+        history += [tag | record for record in done.records]
+        folder.write_history(history)
+        members.append(member)
+        fits.append({"seed": member.seed, "epochs": done.epoch, "best_epoch": done.best_epoch})
+        answers.append(member.predict(read, np.arange(len(labels))))
     return members, fits, np.mean(answers, axis=0)
 
 
@@ -134,8 +136,15 @@ def _readers(
             encoder = load_encoder(replace(config, seed=config.seed + place))
         encoder.model.to(device)
         if read is None or not shared:
-            fits = source.bytes(encoder.model.widths) <= config.cache_gb * 1e9
-            read = (encoded_once if config.freeze and fits else encoded_each_time)(encoder, source)
+            needed = source.bytes(encoder.model.widths) / 1e9
+            if config.freeze and needed > config.cache_gb:
+                print(
+                    f"what the encoder makes takes {needed:.2g} GB, more than cache_gb={config.cache_gb:g}: "
+                    "every epoch encodes anew",
+                    file=sys.stderr,
+                )
+            kept = config.freeze and needed <= config.cache_gb
+            read = (encoded_once if kept else encoded_each_time)(encoder, source)
         yield encoder, read
 
 

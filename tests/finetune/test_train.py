@@ -10,8 +10,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from finetune.config import FinetuneConfig, Pretrained, Task
+from finetune.config import FinetuneConfig, Fusion, Pretrained, Task
+from finetune.design import design
 from finetune.job import finetune
+from finetune.model import Member
 from finetune.scaler import Scaler
 from finetune.state import Memory
 from finetune.train import class_weights, observed_loss
@@ -188,6 +190,17 @@ def test_frozen_is_frozen_and_unfrozen_learns(configured: Configured, tmp_path: 
         "global.norm.bia"}  # fmt: skip
 
 
+def test_what_memory_does_not_hold_is_encoded_anew(
+    configured: Configured, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    options = {"epochs": 1, "fusion": Fusion.cross_attention, "width": 8}
+    kept = finetune(configured(**options))
+    made = finetune(configured(**options, run=str(tmp_path / "b"), cache_gb=0.0))
+    assert "more than cache_gb=0: every epoch encodes anew" in capsys.readouterr().err
+    assert made["test"]["rmse"] == pytest.approx(kept["test"]["rmse"], rel=1e-4)
+    assert _history(tmp_path / "b")[0] == pytest.approx(_history(tmp_path / "run")[0], rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("pretrained", "kept"),
     [("none", set()), ("graph", {"local", "global"}), ("text", {"smiles", "text"}), ("both", set(VIEWS))],
@@ -200,6 +213,12 @@ def test_pretrained_says_which_streams_take_the_weights(four_views: Path, pretra
         expected = (given if view in kept else random).model.encoders[view].state_dict()
         found = made.model.encoders[view].state_dict()
         assert all(torch.equal(weight, expected[name]) for name, weight in found.items())
+    one, other = (
+        Member(each, design(FinetuneConfig(encoder="-", table="-", run="-", task=Task.regression, targets=["y"]),
+               each.model.widths), Scaler.identity(1), seed=3).system.state_dict()
+        for each in (given, made)
+    )  # fmt: skip
+    assert _same(one, other)  # the system does not notice which weights the encoder took
     assert not torch.equal(*(next(e.model.encoders["text"].parameters()) for e in (given, random)))
 
 
