@@ -5,8 +5,10 @@ A mistake of the user is a `UserError`, as in training. The steps, the evaluatio
 with its engine on its ranks; nothing of them is kept, and the run folder stays as it is, or absent.
 """
 
+import math
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -14,24 +16,20 @@ from omegaconf import OmegaConf
 
 from pretrain import checkpoint
 from pretrain.batch import Prefetch
-from pretrain.boundary import Boundary
 from pretrain.check.account import Account
 from pretrain.check.data import loader_rate, look_at_loader, look_at_order, look_at_shards
 from pretrain.check.forecast import Costs, forecast_disk, forecast_time
 from pretrain.check.trial import Trial, nearest
 from pretrain.checkpoint.agreement import gather
+from pretrain.checkpoint.fragments import shapes
 from pretrain.config import PretrainConfig, SameMolecule
 from pretrain.drift import check_folder, differences
-from pretrain.engine import bfloat16, build_engine, joined, patience
-from pretrain.guard import Guard
-from pretrain.head_start import give_head_start
+from pretrain.engine import bfloat16, joined
 from pretrain.labelled import Labelled, read_labelled
-from pretrain.memory import Memory
-from pretrain.model import TwoStreams
 from pretrain.plan import batches_from, plan_data
 from pretrain.record import WHERE
 from pretrain.trackers import check_trackers
-from pretrain.train import new_model
+from pretrain.train import as_it_was
 from sharding.read import Reader, Shards
 
 
@@ -76,19 +74,9 @@ def _try(
     reader = Reader(shards, lanes, rank=rank, world=world)
     look_at_order(account, config, lanes, gallery)
     about = {"world": world, "zero_stage": train.zero_stage, "shards": shards.fingerprint}
-    model = new_model(shards, config).to(device)
     found = checkpoint.choose(run / "checkpoints")
-    if found is None and train.head_start:
-        give_head_start(model, shards, lanes, train.head_start)
-    _look_at_model(account, config, model, device)
-    engine = build_engine(model, train, device)
-    boundary, guard = Boundary(patience(train)), Guard(train.spike, device, world)
-    memory = Memory(engine, boundary, train.batch // world, train.chunk)
-    start = 0
-    if found is not None:
-        start, state = checkpoint.restore(engine, found, about)
-        guard.restore(state["guard"])
-        memory.restore(state["memory"])
+    engine, guard, memory, start = as_it_was(config, shards, lanes, device, found, about)
+    _look_at_model(account, config, engine)
     account.ok("run", f"{run} goes on from step {start:,}" if found else f"{run} begins at step 0")
     batches = Prefetch(batches_from(reader, lanes, start, lambda: memory.chunk, device), train.prefetch)
     trial = Trial(account, config, engine, guard, memory, batches, start)
@@ -103,21 +91,21 @@ def _try(
     look_at_loader(account, loader_rate(reader, lanes, start, memory.chunk, device), train.batch / step_s)
     forecast_time(account, train, start, Costs(start_s, step_s, evaluation_s, save_s))
     forecast_disk(account, train, run, nearest(run), size)
-    boundary.close()
+    memory.boundary.close()
     engine.destroy()
 
 
-def _look_at_model(account: Account, config: PretrainConfig, model: TwoStreams, device: torch.device) -> None:
+def _look_at_model(account: Account, config: PretrainConfig, engine: Any) -> None:
     """What runs where, in which arithmetic, and how many parameters each tower has."""
-    train, world = config.train, dist.get_world_size()
+    train, world, device = config.train, dist.get_world_size(), engine.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     precision = "bfloat16" if bfloat16(train.precision, device) else "float32"
     account.ok("device", f"{name}, {precision}, {world} rank{'s' * (world > 1)}, ZeRO-{train.zero_stage}")
-    towers = {
-        view: sum(p.numel() for part in (model.encoders[view], model.heads[view]) for p in part.parameters())
-        for view in model.widths
-    }
-    total = sum(p.numel() for p in model.parameters())
-    account.ok(
-        "parameters", f"{total:,}: " + ", ".join(f"{view} {count:,}" for view, count in towers.items())
-    )
+    towers = dict.fromkeys(engine.module.widths, 0)
+    sizes = {name: math.prod(shape) for name, shape in shapes(engine).items()}
+    for parameter, size in sizes.items():
+        _, _, rest = parameter.partition(".")
+        if (tower := rest.partition(".")[0]) in towers:
+            towers[tower] += size
+    each = ", ".join(f"{tower} {count:,}" for tower, count in towers.items())
+    account.ok("parameters", f"{sum(sizes.values()):,}: {each}")
