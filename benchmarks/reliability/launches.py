@@ -139,13 +139,15 @@ def shim() -> Path:
     return library
 
 
-def striking(under: Path, rank: int, at: int, kind: str = "kill", log: Path | None = None) -> dict[str, str]:
-    """The environment in which `rank` is struck at its event `at` below a folder; see shim.c."""
+def striking(
+    under: Path, rank: int | None, at: int, kind: str = "kill", log: Path | None = None
+) -> dict[str, str]:
+    """The environment in which `rank`, or each, is struck at its event `at` below a folder; see shim.c."""
     found = {
         "LD_PRELOAD": str(shim()),
         "FAULT_UNDER": f"{under}/",
-        "FAULT_RANK": str(rank),
         "FAULT_AT": str(at),
         "FAULT_KIND": kind,
     }
-    return found | ({"FAULT_LOG": str(log)} if log else {})
+    logged = {"FAULT_LOG": str(log)} if log else {}
+    return found | logged | ({} if rank is None else {"FAULT_RANK": str(rank)})

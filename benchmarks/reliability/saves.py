@@ -23,13 +23,15 @@ def base(side: Side, **options: Any) -> Path:
 
 
 def events(side: Side, rank: int) -> tuple[list[int], Path]:
-    """The numbers of this rank's events in the save of step 4, and the run in which they were counted."""
-    run, log = side.copy(base(side), f"counted-{rank}"), side.root / f"events-{rank}"
-    done = side.train(run, steps=4, environment=striking(side.checkpoints(run), rank, 0, log=log))
-    assert done.code == 0, done.output
-    lines = [line.split() for line in log.read_text().splitlines()] if log.exists() else []
+    """The numbers of this rank's events in the save of step 4, and a run in which they were counted, made once."""
+    run, log = side.root / "counted", side.root / "events"
+    if not run.exists():
+        side.copy(base(side), run.name)
+        done = side.train(run, steps=4, environment=striking(side.checkpoints(run), None, 0, log=log))
+        assert done.code == 0, done.output
+    lines = [line.split() for line in log.read_text().splitlines()]
     saves = [line for line in lines if not line[-1].endswith((".json", ".jsonl")) or "step" in line[-1]]
-    return [int(line[0]) for line in saves], run
+    return [int(line[1]) for line in saves if line[0] == str(rank)], run
 
 
 def went_on(side: Side, run: Path, whole: str, steps: int = 4) -> tuple[bool, End]:
@@ -64,11 +66,7 @@ def kill_in_save(side: Side) -> str:
 
 def disk_full(side: Side) -> str:
     """Rank 1's disk takes no byte more from the first write of a save; then there is room again."""
-    found, counted = (
-        events(side, 1) if not (side.root / "counted-1").exists() else (None, side.root / "counted-1")
-    )
-    if found is None:
-        found = [int(line.split()[0]) for line in (side.root / "events-1").read_text().splitlines()]
+    found, counted = events(side, 1)
     run = side.copy(base(side), "full")
     struck = side.train(run, steps=4, environment=striking(side.checkpoints(run), 1, found[0], kind="full"))
     same, end = went_on(side, run, side.final(counted, 4)["weights"])

@@ -1,7 +1,7 @@
 /* Strikes one rank of a run at one of its own writes: kills it there, or lets its disk be full from there on.
 
-   LD_PRELOAD this.  FAULT_UNDER: only files below this folder.  FAULT_RANK: only the process with this RANK.
-   FAULT_AT: the event that strikes, from 1; 0 none.  FAULT_KIND: kill or full.  FAULT_LOG: events are appended here.
+   LD_PRELOAD this.  FAULT_UNDER: only files below this folder.  FAULT_RANK: only the process with this RANK, else each.
+   FAULT_AT: the event that strikes, from 1; 0 none.  FAULT_KIND: kill or full.  FAULT_LOG: events go here.
    An event is a write, a flush to the disk or a rename. A write that kills has put half of its bytes on the disk.
 */
 #define _GNU_SOURCE
@@ -22,7 +22,7 @@ static atomic_int events;
 
 static int concerns(const char *path) {
     const char *under = getenv("FAULT_UNDER"), *mine = getenv("RANK"), *struck = getenv("FAULT_RANK");
-    return under && mine && struck && !strcmp(mine, struck) && !strncmp(path, under, strlen(under));
+    return under && mine && (!struck || !strcmp(mine, struck)) && !strncmp(path, under, strlen(under));
 }
 
 static void note(int number, const char *what, const char *path) {
@@ -30,7 +30,7 @@ static void note(int number, const char *what, const char *path) {
     char line[PATH_MAX + 64];
     int log = file ? open(file, O_WRONLY | O_APPEND | O_CREAT, 0644) : -1;
     if (log < 0) return;
-    int size = snprintf(line, sizeof line, "%d %s %s\n", number, what, path);
+    int size = snprintf(line, sizeof line, "%s %d %s %s\n", getenv("RANK"), number, what, path);
     syscall(SYS_write, log, line, size);
     close(log);
 }

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from benchmarks.reliability.launches import REPOSITORY, Launch, python
+from benchmarks.reliability.launches import REPOSITORY, Launch, python, striking
 from benchmarks.reliability.sides import Ours
 from pretrain import checkpoint
 from sharding.config import ShardConfig
 from sharding.job import shard
 
-STEPS = 12
+STEPS, SAVE_EVERY = 12, 2
 
 
 LIMIT_S = 600
@@ -25,7 +25,7 @@ class Doorway:
 
     def command(self, run, *options):
         """As a user types it, for two ranks."""
-        own = (f"data={self.shards}", f"run={run}", f"train.steps={STEPS}", "train.save_every=2")
+        own = (f"data={self.shards}", f"run={run}", f"train.steps={STEPS}", f"train.save_every={SAVE_EVERY}")
         script = str(REPOSITORY / "launch" / "pretrain.py")
         return python(script, *Ours.OPTIONS, *own, "train.zero_stage=1", "supervise.ranks=2", *options)
 
@@ -73,6 +73,14 @@ def doorway(zinc, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def whole(doorway):
-    """The run on two ranks that nothing happens to."""
-    doorway.run("whole")
+    """The run that nothing happens to; what its ranks write is counted."""
+    counting = striking(doorway.folder / "whole" / "checkpoints", None, 0, log=doorway.folder / "events")
+    doorway.run("whole", environment=counting)
     return "whole"
+
+
+@pytest.fixture(scope="session")
+def events(doorway, whole):
+    """By rank, how many writes, flushes and renames a save takes."""
+    ranks = [line.split()[0] for line in (doorway.folder / "events").read_text().splitlines()]
+    return {rank: ranks.count(str(rank)) / (STEPS // SAVE_EVERY) for rank in (0, 1)}

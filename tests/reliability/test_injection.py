@@ -36,7 +36,7 @@ def folder(tmp_path):
 
 def test_events_are_counted(folder):
     assert strike(folder, 0).returncode == 0
-    events = [line.split()[1] for line in (folder.parent / "events").read_text().splitlines()]
+    events = [line.split()[2] for line in (folder.parent / "events").read_text().splitlines()]
     assert events == ["write", "write", "flush", "rename"]
 
 
