@@ -51,7 +51,8 @@ def test_a_disk_that_fills_while_it_trains(doorway, whole, tmp_path):
         [*ALONE, SCRIPT.format(**values, kept=kept, command=command)], doorway.folder / "full.log"
     )
     assert launch.wait(LIMIT_S) == 2, launch.output
-    assert "step 6 is not written: rank 0: No space left on device" in launch.output
+    assert "the checkpoint of step 6 is not written: rank 0: " in launch.output
+    assert "No space left on device" in launch.output
     assert "Traceback" not in launch.output
     assert [name for name in kept.read_text().split() if name.startswith("step-")] == ["step-2", "step-4"]
     doorway.assert_same("full", whole)
