@@ -121,7 +121,7 @@ def _report(
     """An epoch is over: said, and written after what came before this member."""
     folder.write_history([*before, *(tag | record for record in done.records)])
     note = list(done.records[-1].items())[1:]
-    line.advance(1, "  ".join(f"{name} {value:.4g}" for name, value in note))
+    line.advance(done.epoch - line.done, "  ".join(f"{name} {value:.4g}" for name, value in note))
 
 
 def _readers(
