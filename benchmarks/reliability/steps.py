@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.reliability.launches import Watched, striking
+from benchmarks.reliability.launches import LIMIT_S, Watched, striking
 from benchmarks.reliability.sides import Side, end_of
 
 PATIENCE_S = 90.0
@@ -172,7 +172,7 @@ def left_alone(side: Side) -> str:
     try:
         assert launch.until(lambda: len(side.losses(run)) > 4), launch.output
         launch.rank(1).kill()
-        end = end_of(launch)
+        end = end_of(launch, 3 * LIMIT_S)  # it may have to start twice more
     finally:
         launch.end()
     if end.code == 0:
