@@ -234,7 +234,7 @@ def test_a_supervised_run_loses_a_rank_and_nothing_else(straight, shards_folder,
         assert "restart 1 of 3 in 0 s, from the checkpoint of step " in running.said
         assert _all_gone(handles)
     assert _losses(tmp_path / "run") == straight
-    assert "supervise" not in (tmp_path / "run" / "config.yaml").read_text()
+    assert "\nsupervise:" not in (tmp_path / "run" / "config.yaml").read_text()
 
 
 @pytest.mark.slow
