@@ -271,6 +271,9 @@ def loads(rank: int, world: int, folders: dict[str, str]) -> dict[str, Any]:
 def mistakes(rank: int, world: int, data: str, folder: str) -> dict[str, str]:
     """What a user is told who asks two ranks for what they cannot do."""
     run = str(Path(folder) / "run")
+    os.environ.update(
+        {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
+    )  # as a launcher does
     return {
         "batch": mistake(lambda: pretrain(config(data, run, batch=15, lanes=1))),
         "lanes": mistake(lambda: pretrain(config(data, run, lanes=1))),
