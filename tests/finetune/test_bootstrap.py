@@ -64,7 +64,9 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
     random, missed = np.random.default_rng(0), 0
     for sample in range(200):
         error = random.normal(size=(60, 1))
-        low, high = interval(resampled(Metric.rmse, [Answers(error, np.zeros((60, 1)))], draws(60, sample, 200)))
+        low, high = interval(
+            resampled(Metric.rmse, [Answers(error, np.zeros((60, 1)))], draws(60, sample, 200))
+        )
         missed += not low <= 1.0 <= high
     assert 4 <= missed <= 30
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from finetune.evaluation import baselines
 from finetune.evaluation.config import Baseline, EvaluateConfig
 from finetune.evaluation.grid import cells, complete, run_all
 from finetune.evaluation.leakage import Workers, met, overlap
@@ -33,7 +34,15 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def evaluated(sets: Path, graph_encoder: Path, tmp_path_factory: pytest.TempPathFactory):
+def few_trees():
+    """A forest of 40, which is as good for these tests as one of 500."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(baselines, "TREES", 40)
+        yield
+
+
+@pytest.fixture(scope="module")
+def evaluated(sets: Path, graph_encoder: Path, few_trees, tmp_path_factory: pytest.TempPathFactory):
     """Two models and the forest on both sets, two seeds each."""
     config = EvaluateConfig(
         encoder=str(graph_encoder),
@@ -41,7 +50,7 @@ def evaluated(sets: Path, graph_encoder: Path, tmp_path_factory: pytest.TempPath
         output=str(tmp_path_factory.mktemp("evaluation")),
         datasets=["bbbp", "esol"],
         models={"frozen": {}, "one_view": {"views": ["local"]}},
-        common={"epochs": 2},
+        common={"epochs": 1},
         seeds=2,
     )
     grid = cells(config)
@@ -62,7 +71,9 @@ def test_the_table_follows_from_the_predictions(evaluated):
     rows = {(row["dataset"], row["model"]): row for row in content["rows"]}
     assert list(rows) == [(s, m) for s in ("bbbp", "esol") for m in ("frozen", "one_view", "ecfp_forest")]
     for dataset in ("bbbp", "esol"):
-        digests = {tuple(rows[dataset, model]["split_sha256"]) for model in ("frozen", "one_view", "ecfp_forest")}
+        digests = {
+            tuple(rows[dataset, model]["split_sha256"]) for model in ("frozen", "one_view", "ecfp_forest")
+        }
         assert len(digests) == 1
     folder = Path(config.output) / "runs" / "bbbp" / "ecfp_forest"
     by_hand = [roc_auc_score(*answers(folder / f"seed{seed}", "p_np")) for seed in (0, 1)]
@@ -89,7 +100,7 @@ def test_what_is_complete_is_not_run_again(evaluated):
     stamps = [cell.metrics.stat().st_mtime_ns for cell in grid]
     run_all(config, cells(config))
     assert [cell.metrics.stat().st_mtime_ns for cell in grid] == stamps
-    other = replace(config, common={"epochs": 3})
+    other = replace(config, common={"epochs": 2})
     with pytest.raises(UserError, match="holds a run of other options"):
         run_all(other, cells(other))
     assert not complete(cells(replace(config, output=config.output + "-new"))[0])

@@ -74,8 +74,9 @@ def test_atom_values_add_up_to_the_answer_less_that_of_no_atoms(model, monkeypat
     np.testing.assert_allclose(sums, expected, atol=0.02 * np.abs(expected).max())
 
 
-def test_atom_values_belong_to_their_molecules(model):
+def test_atom_values_belong_to_their_molecules(model, monkeypatch):
     """Alone, or among others of other sizes: the same values."""
+    monkeypatch.setattr(atoms, "STEPS", 4)
     together = atom_values(model, model.molecules(SMILES)[0])
     alone = np.concatenate([atom_values(model, model.molecules([smiles])[0]) for smiles in SMILES])
     np.testing.assert_allclose(together, alone, atol=1e-5)

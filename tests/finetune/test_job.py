@@ -74,7 +74,12 @@ def test_every_row_comes_back_in_order_with_its_reason(configured: Configured, t
 def test_the_model_predicts_the_same_again(configured: Configured, tmp_path: Path, four_views: Path):
     """From its own folder, moved, in pieces of another size, with bad rows between: as in predictions.csv."""
     config = configured(
-        encoder=str(four_views), freeze=False, epochs=1, modalities=[], fusion=Fusion.cross_attention, members=2
+        encoder=str(four_views),
+        freeze=False,
+        epochs=1,
+        modalities=[],
+        fusion=Fusion.cross_attention,
+        members=2,
     )
     metrics = finetune(config)
     assert [member["seed"] for member in metrics["members"]] == [0, 1]
