@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from omegaconf import MISSING
 
+from pretrain.config import Device
 from sharding.errors import UserError
 
 
@@ -75,14 +76,6 @@ class Fusion(StrEnum):
     sum = "sum"
     concatenation = "concatenation"
     cross_attention = "cross_attention"
-
-
-class Device(StrEnum):
-    """Where the arithmetic happens; auto takes a GPU that is there."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
 
 
 @dataclass(kw_only=True)

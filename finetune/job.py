@@ -28,7 +28,7 @@ from finetune.account import added_columns, answered_rows, circumstances, scores
 from finetune.config import FinetuneConfig, Pretrained, Task
 from finetune.data import Prepared, prepare
 from finetune.design import Design, design
-from finetune.model import FineTuned, Member, choose_device
+from finetune.model import FineTuned, Member
 from finetune.molecule_net import named
 from finetune.readers import ReadInputs, Source, encoded_each_time, encoded_once
 from finetune.run_folder import RunFolder
@@ -37,6 +37,7 @@ from finetune.state import Progress
 from finetune.systems import needs_of
 from finetune.tasks import check_free, read_table, write_table
 from finetune.train import Examples, fit
+from pretrain.device import choose_device
 from pretrain.encoder import Encoder
 from sharding.files import sha256, write_json
 from sharding.progress import ProgressLine

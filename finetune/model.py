@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from finetune.config import Device, Task
+from finetune.config import Task
 from finetune.data import read_smiles
 from finetune.design import Design
 from finetune.inputs import Inputs
@@ -171,15 +171,6 @@ class FineTuned:
                 "Fine-tune again."
             ) from error
         return cls(members, config["origin"])
-
-
-def choose_device(device: Device) -> torch.device:
-    """The device that an option means here."""
-    if device == Device.cuda and not torch.cuda.is_available():
-        raise UserError("device=cuda, and torch finds no CUDA device here. Use device=cpu or device=auto.")
-    if device == Device.auto:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(device.value)
 
 
 def _encoder_name(place: int, shared: bool) -> str:

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from finetune.config import PredictConfig
-from finetune.model import FineTuned, choose_device
+from finetune.model import FineTuned
 from finetune.tasks import (
     check_free,
     has_columns,
@@ -25,6 +25,7 @@ from finetune.tasks import (
     table_rows,
     write_table,
 )
+from pretrain.device import choose_device
 from sharding.errors import UserError
 from sharding.molecule import REASONS
 from sharding.progress import ProgressLine
