@@ -269,7 +269,6 @@ def test_a_supervised_run_meets_damage_signals_and_mistakes(shards_folder, tmp_p
 
 SIGNALLED = [
     ("runner", "SIGTERM", -signal.SIGTERM),
-    ("launcher", "SIGINT", 1),
     ("one rank", "SIGUSR1", 75),
     ("all ranks", "SIGTERM", 75),
 ]
@@ -278,7 +277,7 @@ SIGNALLED = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("whom", "name", "code"), SIGNALLED)
 def test_a_signal_to_deepspeed_saves_and_ends_all(whom, name, code, shards_folder, tmp_path):
-    """To any part of it. A launcher that was killed itself has no exit code to give."""
+    """To any part of it. A runner that was killed itself has no exit code to give."""
     run = tmp_path / "run"
     arguments = _arguments(shards_folder, run, steps=100_000)
     with launched([*_deepspeed("--num_gpus", "2"), *arguments], tmp_path) as running:
@@ -287,7 +286,6 @@ def test_a_signal_to_deepspeed_saves_and_ends_all(whom, name, code, shards_folde
         node = psutil.Process(ranks[0]).ppid()
         places = {
             "runner": [running.process.pid],
-            "launcher": [node],
             "one rank": ranks[1:],
             "all ranks": ranks,
         }
