@@ -42,18 +42,16 @@ class Patterns(NamedTuple):
 
 
 @cache
-def _molecules() -> list[Chem.Mol]:
-    """The table's patterns. Kept, since RDKit's atoms and bonds do not keep their molecule alive."""
-    return [Chem.MolFromSmarts(group.pattern) for group in FUNCTIONAL_GROUPS]
+def _compiled() -> tuple[Patterns, list[Chem.QueryAtom], list[Chem.QueryBond], list[Chem.Mol]]:
+    """The table, the queries behind its numbers, and their molecules, which RDKit's bonds do not keep alive.
 
-
-@cache
-def _compiled() -> tuple[Patterns, list[Chem.QueryAtom], list[Chem.QueryBond]]:
-    """The table, and the queries behind its numbers."""
+    All in one: threads that meet here at first use make one each, and the bonds of each need its own molecules.
+    """
+    molecules = [Chem.MolFromSmarts(group.pattern) for group in FUNCTIONAL_GROUPS]
     queries: dict[str, tuple[int, Chem.QueryAtom]] = {}
     bond_queries: dict[str, tuple[int, Chem.QueryBond]] = {}
     rows, sizes = [], []
-    for group, pattern in zip(FUNCTIONAL_GROUPS, _molecules(), strict=True):
+    for group, pattern in zip(FUNCTIONAL_GROUPS, molecules, strict=True):
         sizes.append(pattern.GetNumAtoms())
         can_follow = sizes[-1] <= MOST
         for atom in pattern.GetAtoms():
@@ -74,7 +72,8 @@ def _compiled() -> tuple[Patterns, list[Chem.QueryAtom], list[Chem.QueryBond]]:
         identity=np.array([group.identity for group in FUNCTIONAL_GROUPS]),
         uses=np.array([group.uses for group in FUNCTIONAL_GROUPS]),
     )
-    return patterns, [atom for _, atom in queries.values()], [bond for _, bond in bond_queries.values()]
+    atoms, bonds = ([query for _, query in found.values()] for found in (queries, bond_queries))
+    return patterns, atoms, bonds, molecules
 
 
 class _Kinds:
@@ -102,7 +101,7 @@ _lock = Lock()
 
 def count_groups(structures: Structures) -> NDArray[np.int32]:
     """How many of each group of the table every molecule has."""
-    patterns, atom_queries, bond_queries = _compiled()
+    patterns, atom_queries, bond_queries, _alive = _compiled()
     graphs = structures.graphs
 
     def ask_atom(place: int) -> list[bool]:

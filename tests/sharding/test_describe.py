@@ -365,3 +365,39 @@ def test_threads_may_describe_at_once(zinc):
     with ThreadPoolExecutor(8) as pool:
         texts = list(pool.map(lambda smiles: said(smiles).text, strings))
     assert texts == [said(smiles).text for smiles in strings]
+
+
+def test_threads_may_meet_at_the_first_use():
+    """Each makes the table for itself, one is kept; the others' queries must outlive their molecules.
+
+    In a process of its own, because the fault that this is for ends the process.
+    """
+    program = """
+import sys, threading
+from rdkit import Chem
+from sharding.text import patterns
+from sharding.text.describe import describe
+smiles = ["CCOC(=O)c1ccc(NC(=O)c2ccncc2)cc1", "CC(=O)Nc1ccc(O)cc1", "C1CCNCC1", "CCS(=O)(=O)N", "OCC#N", "CC(=O)O"]
+expected = [describe(Chem.MolFromSmiles(one), one).text for one in smiles]
+sys.setswitchinterval(1e-6)
+for _ in range(40):
+    patterns._compiled.cache_clear()
+    patterns._atoms.__init__()
+    patterns._bonds.__init__()
+    together, found = threading.Barrier(6), [None] * 6
+    def work(place):
+        together.wait()
+        found[place] = describe(Chem.MolFromSmiles(smiles[place]), smiles[place]).text
+    threads = [threading.Thread(target=work, args=(place,)) for place in range(6)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert found == expected
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
