@@ -75,7 +75,7 @@ def encoded_each_time(encoder: Encoder, source: Source) -> ReadInputs:
         order = source.order(rows)
         if not needs.views:
             return source.inputs(rows, order, device, {}, {})
-        found = encoder.model.states(collate(source.molecules.take(rows[order])).to(device))
+        found = encoder.model.states(collate(source.molecules.take(rows[order])).to(device), needs.views)
         vectors = {view: found[view][1].float() for view in needs.vectors}
         states = {view: _joined(*found[view], source.sizes(view)[rows[order]]) for view in needs.states}
         return source.inputs(rows, order, device, vectors, states)

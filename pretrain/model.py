@@ -11,7 +11,7 @@ own heads. The paper is silent on whether heads are shared between views; here e
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import torch
@@ -27,6 +27,7 @@ from pretrain.encoders.text import TextEncoder
 
 STREAMS = {"graph": ("local", "global"), "text": ("smiles", "text")}
 """The two views that each stream compares."""
+VIEWS = tuple(view for views in STREAMS.values() for view in views)
 COLDEST, WARMEST = 0.01, 1.0
 """Limits of a learned temperature."""
 
@@ -65,23 +66,27 @@ class TwoStreams(nn.Module):
             nn.Parameter(torch.tensor([-math.log(loss.temperature)])) if loss.learn_temperature else None
         )
 
-    def encode(self, batch: Batch) -> dict[str, Float[Tensor, "n _"]]:
+    def encode(self, batch: Batch, views: Collection[str] = VIEWS) -> dict[str, Float[Tensor, "n _"]]:
         """One vector a molecule and view, before the projection: what fine-tuning reads."""
-        return {view: molecules for view, (_, molecules) in self.states(batch).items()}
+        return {view: molecules for view, (_, molecules) in self.states(batch, views).items()}
 
-    def states(self, batch: Batch) -> dict[str, tuple[Tensor, Float[Tensor, "n _"]]]:
-        """Per view the states of its parts (atoms or tokens) and of its molecules."""
+    def states(
+        self, batch: Batch, views: Collection[str] = VIEWS
+    ) -> dict[str, tuple[Tensor, Float[Tensor, "n _"]]]:
+        """Per view the states of its parts (atoms or tokens) and of its molecules; of all views, or of these."""
+        wanted = [view for view in self.widths if view in views]
         states = {}
-        if "graph" in self.streams:
-            dtype = self.dtype
-            atoms = atom_inputs(batch.atoms, dtype)
+        if "local" in wanted or "global" in wanted:
+            atoms = atom_inputs(batch.atoms, self.dtype)
+        if "local" in wanted:
             where = (batch.atom_molecule, batch.size)
-            bonds = bond_inputs(batch.edge_bonds, dtype)
+            bonds = bond_inputs(batch.edge_bonds, self.dtype)
             states["local"] = self.encoders["local"](atoms, batch.edges, bonds, *where)
+        if "global" in wanted:
             states["global"] = self.encoders["global"](atoms, batch.nodes, batch.relations)
-        if "text" in self.streams:
-            states["smiles"] = self.encoders["smiles"](batch.smiles)
-            states["text"] = self.encoders["text"](batch.text)
+        for view in STREAMS["text"]:
+            if view in wanted:
+                states[view] = self.encoders[view](getattr(batch, view))
         return states
 
     @property

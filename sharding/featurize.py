@@ -7,7 +7,7 @@ both come through here, so an encoder meets the same integers in both.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,10 +24,12 @@ from sharding.identity import hash_names, skeletons
 from sharding.molecule import Rejected, canonicalise, parse
 from sharding.structure import Structures
 from sharding.text.describe import describe_all
-from sharding.tokens import Tokenizers
+from sharding.tokens import END, Tokenizers, Tokens
 
 AT_A_TIME = 512
 """Molecules that go through a step together: many share the price of a call, few share the cache."""
+STRINGS = ("smiles", "text")
+"""The two views of a record that are strings of tokens."""
 
 
 @dataclass
@@ -53,9 +55,17 @@ class Featurized:
 
 
 def featurize(
-    canonical: Sequence[str], lines: NDArray[np.integer], tokenizers: Tokenizers, config: RecordConfig
+    canonical: Sequence[str],
+    lines: NDArray[np.integer],
+    tokenizers: Tokenizers,
+    config: RecordConfig,
+    views: Collection[str] = STRINGS,
 ) -> Featurized:
-    """The records of these canonical SMILES; `lines` (k,) says where each stood in the input."""
+    """The records of these canonical SMILES; `lines` (k,) says where each stood in the input.
+
+    A string view that is not among `views` costs nothing: no description is written, and its only token is the
+    end marker.
+    """
     parts, texts, kept, rejected, searched, named = [], [], [], [], [], []
     unknown: Counter[str] = Counter()
     with rdBase.BlockLogs():
@@ -76,15 +86,19 @@ def featurize(
             structures = read(molecules)
             parts.append(_graph_columns(structures, unknown))
             smiles_here = [canonical[position] for position in positions_here]
-            texts += [made.text for made in describe_all(structures, smiles_here)]
+            if "text" in views:
+                texts += [made.text for made in describe_all(structures, smiles_here)]
             kept += positions_here
             if config.fingerprints:
                 searched.append(fingerprints(molecules, config.fingerprints, structures))
             if config.skeleton:
                 named.append(skeletons(molecules, smiles_here))
     strings = [canonical[position] for position in kept]
-    smiles_tokens = tokenizers.smiles.encode(strings, config.max_smiles_tokens)
-    text_tokens = tokenizers.text.encode(texts, config.max_text_tokens)
+    smiles_tokens = text_tokens = _end_markers(len(kept))
+    if "smiles" in views:
+        smiles_tokens = tokenizers.smiles.encode(strings, config.max_smiles_tokens)
+    if "text" in views:
+        text_tokens = tokenizers.text.encode(texts, config.max_text_tokens)
     positions = np.array(kept, np.int64)
     n_atoms, n_bonds, atoms, bonds, ends = map(np.concatenate, zip(*parts, strict=True))
     return Featurized(
@@ -116,7 +130,7 @@ def featurize(
 
 
 def featurize_strings(
-    strings: Sequence[str], tokenizers: Tokenizers, config: RecordConfig
+    strings: Sequence[str], tokenizers: Tokenizers, config: RecordConfig, views: Collection[str] = STRINGS
 ) -> tuple[Featurized, dict[int, str]]:
     """Any SMILES, canonicalised first. Also {position in `strings`: reason} of the rejected ones.
 
@@ -137,9 +151,14 @@ def featurize_strings(
                 rows.append(row)
             except Rejected as rejection:
                 reasons[row] = rejection.reason
-    made = featurize(canonical, np.array(rows, np.int64), tokenizers, config)
+    made = featurize(canonical, np.array(rows, np.int64), tokenizers, config, views)
     reasons |= {rows[position]: reason for position, reason in made.rejected}
     return made, reasons
+
+
+def _end_markers(count: int) -> Tokens:
+    """Strings of no content: each has a token, because a batch has no place for a string without one."""
+    return Tokens(np.full(count, END, np.uint16), np.ones(count, np.uint16), cut=0, unknown=0)
 
 
 def _graph_columns(structures: Structures, unknown: Counter[str]) -> tuple[NDArray[Any], ...]:
