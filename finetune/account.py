@@ -22,19 +22,28 @@ from finetune.tasks import number, predicted_name
 from sharding.molecule import REASONS
 from sharding.progress import duration
 
+NAMED = 5
+"""Targets that a line for a person names; metrics.json names all."""
+CONSEQUENCE = {
+    "train": "nothing of it was learned",
+    "valid": "no say in the choice of the epoch",
+    "test": "no score, and not in the mean",
+}
+"""What follows for a target whose labels in a part define no score."""
+
 
 def scores(config: FinetuneConfig, data: Prepared, predicted: Float64[NDArray, "n t"]) -> dict[str, Any]:
-    """Test and validation scores; the baseline answers every test molecule with the training part's mean."""
+    """Scores of each part; the baseline answers every test molecule with the training part's mean."""
 
     def score(part: str, answers: Float64[NDArray, "k t"]) -> dict[str, Any]:
         return evaluate(config.task, data.labels[data.places[part]], answers, config.targets)
 
-    test, valid = data.places["test"], data.places["valid"]
+    test = data.places["test"]
     mean = np.nanmean(data.labels[data.places["train"]], axis=0)
     return {
         "test": score("test", predicted[test]),
         "baseline": score("test", np.tile(mean, (len(test), 1))),
-        "valid": score("valid", predicted[valid]),
+        **{part: score(part, predicted[data.places[part]]) for part in ("valid", "train")},
         "selected_by": selection(config.task, config.metric).metric,
     }
 
@@ -51,11 +60,12 @@ def circumstances(
             "kind": config.split.value,
             "sha256": data.split.sha256,
             "sizes": data.split.sizes,
-            # duplicates in the table: zero by construction for a scaffold split
+            # zero by construction where groups of molecules stay together
             "test_seen_in_train": sum(data.smiles[place] in trained_on for place in data.places["test"]),
         },
         "n": len(data.table.rows),
         "rejected": dict(Counter(data.rejected.values()).most_common()),
+        "duplicates": _duplicates(config, data),
         "system": config.system.value,
         "fusion": config.fusion.value,
         "fingerprints": [name.value for name in design.fingerprints],
@@ -68,6 +78,19 @@ def circumstances(
             "views": design.views,
         },
         "seed": config.seed,
+    }
+
+
+def _duplicates(config: FinetuneConfig, data: Prepared) -> dict[str, Any]:
+    """Molecules that stand more than once; rows count from 0, as in split.json."""
+    groups, conflicting = data.repeated.groups, data.repeated.conflicting
+    rows = data.molecules.line
+    return {
+        "choice": config.duplicates.value,
+        "molecules": len(groups),
+        "rows": sum(map(len, groups)),
+        "conflicting": len(conflicting),
+        "conflicting_rows": [[int(rows[place]) for place in group] for group in conflicting],
     }
 
 
@@ -96,6 +119,7 @@ def summary(config: FinetuneConfig, metrics: dict[str, Any]) -> str:
         [
             f"{metrics['n']:,} rows, {sum(rejected.values()):,} rejected",
             *(f"  {count:,} x {reason}: {REASONS[reason]}" for reason, count in rejected.items()),
+            *_told_duplicates(metrics["duplicates"], split["test_seen_in_train"]),
             f"split {split['kind']}: {sizes}, sha256 {split['sha256'][:12]}",
             f"best epoch {best}, {duration(metrics['seconds'])}",
             *(
@@ -103,7 +127,29 @@ def summary(config: FinetuneConfig, metrics: dict[str, Any]) -> str:
                 for name, value in test.items()
                 if isinstance(value, float) and baseline[name] is not None
             ),
-            *(f"  {target}: {why} in the test part" for target, why in test.get("undefined", {}).items()),
+            *_told_undefined(metrics),
             f"scores {run / 'metrics.json'}, predictions {run / 'predictions.csv'}, model {run / 'model'}",
         ]
     )
+
+
+def _told_duplicates(found: dict[str, Any], test_seen_in_train: int) -> Iterator[str]:
+    if found["molecules"]:
+        yield (
+            f"molecules that stand more than once: {found['molecules']:,} ({found['rows']:,} rows), with labels that "
+            f"differ: {found['conflicting']:,}; test rows of molecules that train: {test_seen_in_train:,} "
+            f"(duplicates={found['choice']})"
+        )
+
+
+def _told_undefined(metrics: dict[str, Any]) -> Iterator[str]:
+    """By part and reason, which targets have no score there, and what follows."""
+    for part, consequence in CONSEQUENCE.items():
+        targets: dict[str, list[str]] = {}
+        for target, why in metrics[part].get("undefined", {}).items():
+            targets.setdefault(why, []).append(target)
+        for why, names in targets.items():
+            more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+            # without a spread R2 alone is undefined, and there is nothing to learn
+            follows = f": {consequence}" if part == "train" or not why.startswith("r2") else ""
+            yield f"  {', '.join(names[:NAMED])}{more}: {why} in the {part} part{follows}"

@@ -47,6 +47,15 @@ class SplitKind(StrEnum):
     file = "file"
 
 
+class Duplicates(StrEnum):
+    """Which rows of a molecule that stands more than once are used."""
+
+    keep = "keep"
+    first = "first"
+    agreeing = "agreeing"
+    refuse = "refuse"
+
+
 class SystemName(StrEnum):
     """Which system reads the encoder's views."""
 
@@ -98,6 +107,9 @@ class FinetuneConfig:
     """regression (numbers) or classification (0 and 1); required without dataset=."""
     metric: Metric = Metric.auto
     """Score that chooses the epoch on the validation part: rmse, mae, roc_auc or pr_auc; auto fits the task."""
+    duplicates: Duplicates = Duplicates.keep
+    """Rows of a molecule that stands more than once: keep all, as published protocols do; the first; the first of those
+    whose labels agree (agreeing); or refuse the table. The others train and test nothing and are still predicted."""
     split: SplitKind = SplitKind.scaffold
     """scaffold (deterministic, DeepChem's definition), balanced_scaffold, cluster or random (by split_seed), time or
     column (split_column), file (split_file)."""
@@ -216,13 +228,18 @@ class PredictConfig:
     finetuned: str = MISSING
     """Folder of the fine-tuned model, or of the run that holds it as model/."""
     table: str = MISSING
-    """Molecules: .csv, .tsv, .smi or .txt, plain or .gz. Labels are not needed."""
+    """Molecules: .csv, .tsv, .smi or .txt, plain or .gz, or .parquet. Labels are not needed."""
     smiles: str = "smiles"
-    """Column with the SMILES, for .csv and .tsv."""
+    """Column with the SMILES, for tables."""
     output: str = MISSING
-    """CSV to write: the rows in order, a prediction per target, and the reason where there is none."""
+    """File to write, .csv or .parquet: the rows in order, the answers, and the reason where there is none."""
     overwrite: bool = False
     """Replace the output when it exists."""
+    level: float = 0.9
+    """Share of molecules, like those of the validation part, whose truth is within the interval (regression) or the set
+    of classes; below 1. 0 writes neither."""
+    applicability: bool = True
+    """Write how near the training molecules are, and whether that is near enough."""
     batch: int = 256
     """Molecules encoded at a time."""
     device: Device = Device.auto
@@ -230,6 +247,10 @@ class PredictConfig:
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "batch")
+        if not 0 <= self.level < 1:
+            raise UserError(
+                f"level={self.level:g}: give a share below 1, as 0.9 for nine of ten, or 0 for no intervals."
+            )
 
 
 def _at_least(config: FinetuneConfig | PredictConfig, least: int, *names: str) -> None:

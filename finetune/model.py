@@ -149,12 +149,12 @@ class FineTuned:
         if not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file():
             folder = folder / "model"
         config = _read_config(folder)
-        shared = config["shared_encoder"]
-        encoders = [
-            Encoder.load(folder / _encoder_name(place, shared))
-            for place in range(1 if shared else config["members"])
-        ]
         try:
+            shared, origin = config["shared_encoder"], config["origin"]
+            encoders = [
+                Encoder.load(folder / _encoder_name(place, shared))
+                for place in range(1 if shared else config["members"])
+            ]
             weights = load_file(folder / "head.safetensors")
             scaler = Scaler(weights.pop("scaler.mean").numpy(), weights.pop("scaler.scale").numpy())
             members = []
@@ -170,7 +170,7 @@ class FineTuned:
                 f"{folder}/head.safetensors does not fit its config.json ({str(error).splitlines()[0]}). "
                 "Fine-tune again."
             ) from error
-        return cls(members, config["origin"])
+        return cls(members, origin)
 
 
 def _encoder_name(place: int, shared: bool) -> str:

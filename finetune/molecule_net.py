@@ -87,7 +87,7 @@ DATASETS = {
         metric=Metric.roc_auc,
         files=("bbbp",),
         targets=(("p_np", "BBBP"),),
-        quirk="2,050 rows, 11 of which RDKit rejects, or 2,039 without them; 64 rows repeat a molecule",
+        quirk="2,050 rows, 11 of which RDKit rejects, or 2,039; 64 rows repeat a molecule, 10 with the other class",
     ),
     "clintox": Dataset(
         about="approved by the FDA; failed a clinical trial for toxicity",
@@ -210,8 +210,12 @@ def _file(table: Path, name: str) -> Path:
 
 
 def _smiles(path: Path, asked: str) -> str:
-    """The column of SMILES: as asked for, or the first of the names in use."""
+    """The column of SMILES: as asked for, or where nothing is, the first of the names in use."""
     header = column_names(path)
+    if asked != FinetuneConfig.smiles and asked not in header:
+        raise UserError(
+            f"column '{asked}' is not in {path}.{did_you_mean(asked, header)} It has: {', '.join(header)}."
+        )
     found = next((name for name in (asked, *SMILES) if name in header), None)
     if found is None:
         raise UserError(

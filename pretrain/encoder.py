@@ -49,26 +49,19 @@ class Encoder:
         Raises `UserError` for a folder that is no encoder, or was made by another schema or feature table.
         """
         folder = Path(folder)
-        file = folder / "config.json"
-        if not file.is_file():
-            raise UserError(
-                f"{folder} is no encoder folder (no config.json). Make one with launch/export.py."
-            )
-        try:
-            config = read_json(file)
-        except ValueError as error:
-            raise UserError(f"{file} is not JSON ({error}). Export the encoder again.") from error
-        if config.get("schema") != ENCODER_SCHEMA or config.get("features") != FEATURES:
-            raise UserError(
-                f"{folder} holds an encoder of schema {config.get('schema')} or of another feature table; this "
-                f"version reads schema {ENCODER_SCHEMA}. Export it again with this version."
-            )
+        config = _read_config(folder)
         tokenizers = Tokenizers.beside(folder)
-        if tokenizers.sha256 != config["tokenizers"]:
+        try:
+            known, record = config["tokenizers"] == tokenizers.sha256, record_config(config["record"])
+            model = build(config, tokenizers)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{folder}/config.json is not as it was written ({error}). Export the encoder again."
+            ) from error
+        if not known:
             raise UserError(
                 f"{folder}/tokenizers are not those of its config.json. Export the encoder again."
             )
-        model = build(config, tokenizers)
         if weights:
             try:
                 model.load_state_dict(load_file(folder / "model.safetensors"))
@@ -77,7 +70,7 @@ class Encoder:
                     f"{folder}/model.safetensors does not fit its config.json ({str(error).splitlines()[0]}). "
                     "Export the encoder again."
                 ) from error
-        return cls(model.eval(), tokenizers, record_config(config["record"]), config)
+        return cls(model.eval(), tokenizers, record, config)
 
     def save(self, folder: str | Path) -> None:
         """Write config.json, model.safetensors and tokenizers; the weights first, the config last."""
@@ -118,6 +111,24 @@ class Encoder:
             vectors[view] = np.full((len(smiles), rows.shape[1]), np.nan, np.float32)
             vectors[view][molecules.line] = rows.numpy()
         return vectors, reasons
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    file = folder / "config.json"
+    if not file.is_file():
+        raise UserError(f"{folder} is no encoder folder (no config.json). Make one with launch/export.py.")
+    try:
+        config = read_json(file)
+    except ValueError as error:
+        raise UserError(f"{file} is not JSON ({error}). Export the encoder again.") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{file} is no encoder's. Give a folder made with launch/export.py.")
+    if config.get("schema") != ENCODER_SCHEMA or config.get("features") != FEATURES:
+        raise UserError(
+            f"{folder} holds an encoder of schema {config.get('schema')} or of another feature table; this "
+            f"version reads schema {ENCODER_SCHEMA}. Export it again with this version."
+        )
+    return config
 
 
 def build(config: dict[str, Any], tokenizers: Tokenizers) -> TwoStreams:

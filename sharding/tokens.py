@@ -75,7 +75,12 @@ class TokenizerFolder:
             raise UserError(f"{folder} holds no tokenizer.json. Give a tokenizer folder, or 'default'.")
         self.folder = folder
         self.sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
-        self._tokenizer = Tokenizer.from_file(str(file))
+        try:
+            self._tokenizer = Tokenizer.from_file(str(file))
+        except Exception as error:  # the library has no narrower one
+            raise UserError(
+                f"{file} is no tokenizer ({error}). Give a tokenizer folder, or 'default'."
+            ) from error
         self._split, self._pieces = split, _Pieces(self._tokenizer)
         self._by_pieces: bool | None = None
         found = [self._tokenizer.token_to_id(token) for token in SPECIAL]
