@@ -15,11 +15,13 @@ The validation part has also chosen the epoch, which makes the intervals a littl
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float64
 from numpy.typing import NDArray
 
+from finetune.arrays import Expected, read_arrays, write_arrays
 from finetune.config import Task
 
 
@@ -31,12 +33,15 @@ class Calibration:
     truth: Float64[NDArray, "m t"]
     predicted: Float64[NDArray, "m t"]
 
+    def reach(self, level: float) -> Float64[NDArray, " t"]:
+        """q of a regression's targets; infinite where the calibration has too few molecules."""
+        return np.array([quantile(column, level) for column in np.abs(self.truth - self.predicted).T])
+
     def interval(
         self, predicted: Float64[NDArray, "n t"], level: float
     ) -> tuple[Float64[NDArray, "n t"], Float64[NDArray, "n t"]]:
-        """Low and high of a regression's answers; infinite where the calibration has too few molecules."""
-        scores = np.abs(self.truth - self.predicted)
-        reach = np.array([quantile(column, level) for column in scores.T])
+        """Low and high of a regression's answers."""
+        reach = self.reach(level)
         return predicted - reach, predicted + reach
 
     def classes(self, predicted: Float64[NDArray, "n t"], level: float) -> Bool[NDArray, "n t 2"]:
@@ -50,9 +55,32 @@ class Calibration:
             within.append(of_class <= np.array([quantile(column, level) for column in scores.T]))
         return np.stack(within, axis=-1)
 
+    def save(self, file: Path) -> None:
+        """Write a safetensors file."""
+        write_arrays(file, {"truth": self.truth, "predicted": self.predicted})
+
+    @classmethod
+    def load(cls, file: Path, task: Task, targets: int) -> "Calibration":
+        """The inverse. Raises `UserError` for any other file."""
+        expected = Expected(np.float64, ("m", targets))
+        return cls(task, **read_arrays(file, {"truth": expected, "predicted": expected}))
+
 
 def quantile(scores: Float64[NDArray, " m"], level: float) -> float:
     """q of the module's head, over the scores that are not NaN."""
     known = np.sort(scores[~np.isnan(scores)])
-    place = math.ceil((len(known) + 1) * level)
+    place = _place(len(known), level)
     return float(known[place - 1]) if place <= len(known) else math.inf
+
+
+def least(level: float) -> int:
+    """So many scores make q finite."""
+    count = max(1, int(level / (1 - level)) - 1)
+    while _place(count, level) > count:
+        count += 1
+    return count
+
+
+def _place(count: int, level: float) -> int:
+    """ceil((m + 1) level), from 1, without what floating point adds to a whole number (100 * 0.55 > 55)."""
+    return max(1, math.ceil(round((count + 1) * level, 9)))

@@ -90,6 +90,11 @@ class States:
         sums = self.rows.new_zeros(len(present), self.rows.shape[1]).index_add(0, self.owner, self.rows)
         return sums / present.sum(1, keepdim=True)
 
+    def first(self) -> Float[Tensor, "n w"]:
+        """The first row of each molecule: its vector, where these are the encoder's states."""
+        sizes = self.whole.present.sum(1)
+        return self.rows[sizes.cumsum(0) - sizes]
+
     def become(self, rows: Float[Tensor, "r c"]) -> "States":
         """Other values in the same places."""
         return States(rows, self.owner, self.whole, self.groups)

@@ -25,7 +25,9 @@ from omegaconf import OmegaConf
 
 from finetune import weights
 from finetune.account import added_columns, answered_rows, circumstances, scores, summary
+from finetune.applicability import Domain, drawn
 from finetune.config import FinetuneConfig, Pretrained, Task
+from finetune.conformal import Calibration
 from finetune.data import Prepared, prepare
 from finetune.design import Design, design
 from finetune.model import FineTuned, Member
@@ -58,7 +60,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
     origin = encoder.config["origin"]
 
     folder.begin(config, data.split, _identity(config, data))
-    members, fits, predicted = _fit_members(config, plan, data, encoder, device, folder)
+    members, fits, predicted, domain = _fit_members(config, plan, data, encoder, device, folder)
     metrics = {
         **scores(config, data, predicted),
         "members": fits,
@@ -69,7 +71,9 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
     if not (config.pretrained == Pretrained.both and config.freeze):
         for member in members:  # new weights must not pass for those they began as
             member.encoder.config["origin"] = {**told, "encoder": metrics["encoder"]}
-    FineTuned(members, told).save(folder.model)
+    valid = data.places["valid"]
+    calibration = Calibration(config.task, data.labels[valid], predicted[valid])
+    FineTuned(members, told, calibration, domain).save(folder.model)
     write_table(folder.predictions, [*table.header, *added_columns(config)], answered_rows(data, predicted))
     write_json(folder.metrics, metrics)
     folder.end()
@@ -88,8 +92,8 @@ def _fit_members(
     encoder: Encoder,
     device: torch.device,
     folder: RunFolder,
-) -> tuple[list[Member], list[dict[str, int]], Float64[NDArray, "n t"]]:
-    """Train each member without the test part's labels; all of them, their epochs, and their mean answer."""
+) -> tuple[list[Member], list[dict[str, int]], Float64[NDArray, "n t"], Domain]:
+    """Train each member without the test part's labels: all of them, their epochs, mean answer and domain."""
     labels = data.labels.copy()
     labels[data.places["test"]] = np.nan
     examples = Examples(labels, data.places["train"], data.places["valid"])
@@ -113,7 +117,15 @@ def _fit_members(
         members.append(member)
         fits.append({"seed": member.seed, "epochs": done.epoch, "best_epoch": done.best_epoch})
         answers.append(member.predict(read, np.arange(len(labels))))
-    return members, fits, np.mean(answers, axis=0)
+        if not place:
+            domain = _domain(member, read, data)
+    return members, fits, np.mean(answers, axis=0), domain
+
+
+def _domain(member: Member, read: ReadInputs, data: Prepared) -> Domain:
+    train = data.places["train"]
+    known = train[drawn([data.smiles[place] for place in train])]
+    return Domain.fit([data.smiles[place] for place in known], member.vectors(read, known))
 
 
 def _report(

@@ -5,6 +5,8 @@ n molecules, t targets.
 Several members answer with the mean of their answers. The model's folder needs nothing else to predict with:
     folder/config.json          what it answers and how it is built; written last
     folder/head.safetensors     the systems' weights, member by member, and the scaler
+    folder/calibration.safetensors   what the validation part said, see finetune/conformal.py
+    folder/domain.safetensors        training molecules, see finetune/applicability.py
     folder/encoder/             the encoder, as launch/export.py writes one
     folder/encoder-<i>/         instead of it, where each member has an encoder of its own
 """
@@ -12,21 +14,23 @@ Several members answer with the mean of their answers. The model's folder needs 
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float32, Float64
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from finetune.applicability import Domain
 from finetune.config import Task
+from finetune.conformal import Calibration
 from finetune.data import read_smiles
 from finetune.design import Design
 from finetune.inputs import Inputs
-from finetune.readers import BATCH, ReadInputs, Source, device_of, encoded_each_time, pieces
+from finetune.readers import BATCH, ReadInputs, Source, device_of, encoded_each_time, pieces, vectors_of
 from finetune.scaler import Scaler
 from finetune.systems import SYSTEMS, needs_of
 from finetune.weights import let_learn
@@ -35,8 +39,17 @@ from sharding.errors import UserError
 from sharding.featurize import Featurized
 from sharding.files import read_json, write_json
 
-MODEL_SCHEMA = 2
+MODEL_SCHEMA = 3
 NAME = "molparallax fine-tuned model"
+CALIBRATION, DOMAIN = "calibration.safetensors", "domain.safetensors"
+
+
+class Answers(NamedTuple):
+    """Of n molecules."""
+
+    predicted: Float64[NDArray, "n t"]
+    vectors: Float32[NDArray, "n w"] | None
+    """What the first member's encoder made of them, all views that are read side by side; None where it reads none."""
 
 
 class Member:
@@ -73,6 +86,12 @@ class Member:
         parts = [self.answer(read(rows[piece])) for piece in pieces(len(rows))]
         return np.concatenate([np.zeros((0, len(self.design.targets))), *parts])
 
+    @torch.inference_mode()
+    def vectors(self, read: ReadInputs, rows: NDArray[np.int64]) -> Float32[NDArray, "n w"] | None:
+        """What the encoder makes of these rows, as in `Answers`."""
+        self.encoder.model.eval()
+        return _joined([vectors_of(read(rows[piece]), self.needs) for piece in pieces(len(rows))])
+
     def learning(self, *, freeze: bool, last_layers: int) -> nn.ModuleDict:
         """What training changes."""
         parts: dict[str, nn.Module] = {"system": self.system}
@@ -85,8 +104,16 @@ class Member:
 class FineTuned:
     """Predicts from columns of molecules. `FineTuned.load(folder)` is the usual way to one."""
 
-    def __init__(self, members: Sequence[Member], origin: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        members: Sequence[Member],
+        origin: dict[str, Any],
+        calibration: Calibration | None = None,
+        domain: Domain | None = None,
+    ) -> None:
+        """Without calibration and domain it answers, and is not saved."""
         self.members, self.origin = list(members), origin
+        self.calibration, self.domain = calibration, domain
 
     @property
     def encoder(self) -> Encoder:
@@ -107,26 +134,35 @@ class FineTuned:
 
     def molecules(self, smiles: Sequence[str]) -> tuple[Featurized, dict[int, str]]:
         """What the members read of the valid ones, and {position: reason} of the rest."""
-        return read_smiles(smiles, self.encoder, self.design.fingerprints)
+        return read_smiles(smiles, self.encoder, self.design.fingerprints, self.design.views)
+
+    def predict(self, made: Featurized, batch: int = BATCH) -> Float64[NDArray, "n t"]:
+        """The members' mean answer for each molecule."""
+        return self.answers(made, batch).predicted
 
     @torch.inference_mode()
-    def predict(self, made: Featurized, batch: int = BATCH) -> Float64[NDArray, "n t"]:
-        """The members' mean answer for each molecule; members that share an encoder share its work."""
+    def answers(self, made: Featurized, batch: int = BATCH) -> Answers:
+        """The members' mean, and vectors from the same work; members that share an encoder share its work as well."""
         source = Source(made.molecules, made.fingerprints, self.members[0].needs)
         encoders = {id(member.encoder): member.encoder for member in self.members}
         for encoder in encoders.values():
             encoder.model.eval()
         readers = {key: encoded_each_time(encoder, source) for key, encoder in encoders.items()}
-        answers = [np.zeros((0, len(self.design.targets)))]
-        for rows in pieces(len(made.molecules), batch):
-            inputs = {key: read(rows) for key, read in readers.items()}
-            answers.append(
+        predicted, vectors = [np.zeros((0, len(self.design.targets)))], []
+        by_size = np.argsort(made.molecules.n_atoms, kind="stable")  # neighbours are alike: little padding
+        for piece in pieces(len(by_size), batch):
+            inputs = {key: read(by_size[piece]) for key, read in readers.items()}
+            predicted.append(
                 np.mean([member.answer(inputs[id(member.encoder)]) for member in self.members], axis=0)
             )
-        return np.concatenate(answers)
+            vectors.append(vectors_of(inputs[id(self.encoder)], self.members[0].needs))
+        order, joined = np.argsort(by_size), _joined(vectors)
+        return Answers(np.concatenate(predicted)[order], None if joined is None else joined[order])
 
     def save(self, folder: Path) -> None:
-        """Write the folder; config.json last, so a folder that has one is whole."""
+        """Write the folder of a model with calibration and domain; config.json last: a folder that has one is whole."""
+        assert self.calibration is not None
+        assert self.domain is not None
         shared = len({id(member.encoder) for member in self.members}) == 1
         scaler = self.members[0].scaler
         weights = {
@@ -139,6 +175,8 @@ class FineTuned:
             for name, weight in member.system.state_dict().items():
                 weights[f"{place}.{name}"] = weight.cpu().contiguous()
         save_file(weights, folder / "head.safetensors", metadata={"format": "pt"})
+        self.calibration.save(folder / CALIBRATION)
+        self.domain.save(folder / DOMAIN)
         about = {"members": len(self.members), "shared_encoder": shared, "origin": self.origin}
         config = {"name": NAME, "schema": MODEL_SCHEMA, "design": asdict(self.design), **about}
         write_json(folder / "config.json", config)
@@ -146,8 +184,7 @@ class FineTuned:
     @classmethod
     def load(cls, folder: Path) -> "FineTuned":
         """Open a model's folder, or the run's that holds it. Raises `UserError` for any other."""
-        if not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file():
-            folder = folder / "model"
+        folder = model_folder(folder)
         config = _read_config(folder)
         try:
             shared, origin = config["shared_encoder"], config["origin"]
@@ -170,7 +207,21 @@ class FineTuned:
                 f"{folder}/head.safetensors does not fit its config.json ({str(error).splitlines()[0]}). "
                 "Fine-tune again."
             ) from error
-        return cls(members, origin)
+        plan = members[0].design
+        calibration = Calibration.load(folder / CALIBRATION, plan.task, len(plan.targets))
+        domain = Domain.load(folder / DOMAIN, sum(plan.sizes[view] for view in plan.views))
+        return cls(members, origin, calibration, domain)
+
+
+def model_folder(folder: Path) -> Path:
+    """The model's own, of that or of the run's."""
+    inner = folder / "model"
+    return inner if not (folder / "config.json").is_file() and (inner / "config.json").is_file() else folder
+
+
+def _joined(parts: Sequence[Float32[NDArray, "k w"] | None]) -> Float32[NDArray, "n w"] | None:
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if known else None
 
 
 def _encoder_name(place: int, shared: bool) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -121,6 +121,18 @@ def pieces(count: int, size: int = BATCH) -> list[NDArray[np.int64]]:
 def device_of(encoder: Encoder) -> torch.device:
     """Where its weights are."""
     return next(encoder.model.parameters()).device
+
+
+def vectors_of(inputs: Inputs, needs: Needs) -> Float32[NDArray, "n w"] | None:
+    """The encoder's vectors of the views that are read, side by side, in the order asked for; None without views."""
+    if not needs.views:
+        return None
+    parts = [
+        inputs.vectors[view] if view in inputs.vectors else inputs.states[view].first()
+        for view in needs.views
+    ]
+    joined: NDArray[np.float32] = torch.cat(parts, 1)[inputs.place].float().cpu().numpy()
+    return joined
 
 
 class _Shelf:

@@ -37,6 +37,11 @@ def work_folder(output: Path) -> Path:
     return output.with_name(f".{output.name}.work")
 
 
+def forget(output: Path) -> None:
+    """Leave nothing to go on from."""
+    shutil.rmtree(work_folder(output), ignore_errors=True)
+
+
 def piecewise(
     pieces: Iterable[Piece],
     answer: Callable[[Piece], pa.Table],
@@ -50,7 +55,7 @@ def piecewise(
     """
     work = work_folder(output)
     if not (work / "identity.json").is_file() or read_json(work / "identity.json") != identity:
-        shutil.rmtree(work, ignore_errors=True)
+        forget(output)
         write_json(work / "identity.json", dict(identity))
     files = []
     for number, piece in enumerate(pieces):
