@@ -2,8 +2,10 @@
 
     python launch/export.py run=runs/pretrain output=runs/encoder
     python launch/export.py run=runs/pretrain output=runs/early step=500
+    python launch/export.py run=runs/pretrain output=runs/encoder huggingface=true
 
-Leaves config.json, model.safetensors, tokenizers/ and README.md (the model card).
+Leaves config.json, model.safetensors, tokenizers/ and README.md (the model card); with huggingface=true also
+huggingface/smiles/ and huggingface/text/, for AutoModel and AutoTokenizer of transformers.
 """
 
 import sys

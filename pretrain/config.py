@@ -252,6 +252,9 @@ class ExportConfig:
     """Folder of the encoder; new or empty."""
     step: int = 0
     """Which checkpoint; 0 takes the newest complete one."""
+    huggingface: bool = False
+    """Also write huggingface/smiles/ and huggingface/text/, which transformers' AutoModel and AutoTokenizer open: the
+    weights of these two a second time."""
 
 
 @dataclass(kw_only=True)

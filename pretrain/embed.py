@@ -18,9 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pretrain.config import EmbedConfig
-from pretrain.device import choose_device
 from pretrain.encoder import Encoder
-from sharding.errors import UserError, did_you_mean
 from sharding.files import sha256
 from sharding.piecewise import check_output, piecewise
 from sharding.progress import ProgressLine
@@ -45,16 +43,13 @@ def embed(config: EmbedConfig) -> Account:
     (source,) = find(str(table))
     columns = Columns(smiles=config.smiles, id=config.id)
     found = survey(source, columns)
-    encoder = Encoder.load(config.encoder)
-    views = choose_views(encoder, config.views)
-    encoder.model.to(choose_device(config.device))
+    encoder = Encoder.from_pretrained(config.encoder, config.device)
+    views = encoder.choose_views(config.views)
     account = Account()
 
     def answer(piece: list[Row]) -> pa.Table:
-        vectors, reasons = encoder.embed([row.smiles for row in piece])
-        return _table(
-            piece, {view: vectors[view] for view in views}, reasons, wide=output.suffix.lower() == ".csv"
-        )
+        vectors, rejected = encoder.embed([row.smiles for row in piece], views=views)
+        return _table(piece, vectors, rejected, wide=output.suffix.lower() == ".csv")
 
     with ProgressLine("embed", found.rows) as line:
 
@@ -74,17 +69,6 @@ def embed(config: EmbedConfig) -> Account:
         rows = read(source, found, 0, found.rows, columns)
         piecewise(_pieces(rows), answer, output, identity, done)
     return account
-
-
-def choose_views(encoder: Encoder, asked: list[str]) -> list[str]:
-    """Those asked for, or all; `UserError` for one that the encoder does not have."""
-    known = list(encoder.model.widths)
-    for view in asked:
-        if view not in known:
-            raise UserError(
-                f"views: the encoder has no view '{view}'.{did_you_mean(view, known)} It has: {', '.join(known)}."
-            )
-    return [view for view in known if view in asked or not asked]
 
 
 def column_names(views: list[str]) -> dict[str, str]:

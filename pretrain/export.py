@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from pretrain import checkpoint
 from pretrain.config import ExportConfig, LossConfig, ModelConfig, PretrainConfig
 from pretrain.encoder import Encoder, build, describe_encoder
+from pretrain.huggingface import save_huggingface
 from sharding.config import record_config
 from sharding.errors import UserError
 from sharding.files import write_bytes
@@ -41,6 +42,8 @@ def export(config: ExportConfig) -> Encoder:
     module = build(about, shards.tokenizers)
     module.load_state_dict(checkpoint.weights(run / "checkpoints" / f"step-{step}"))
     encoder = Encoder(module.eval(), shards.tokenizers, record, about)
+    if config.huggingface:
+        save_huggingface(encoder, output / "huggingface")
     encoder.save(output)
     write_bytes(output / "README.md", model_card(about).encode())
     return encoder
@@ -109,7 +112,7 @@ Made by molparallax. {about["streams"].capitalize()} contrastive streams, temper
 ```python
 from pretrain.encoder import Encoder
 
-vectors, rejected = Encoder.load("this/folder").embed(["CCO", "c1ccccc1"])  # one array a view
+vectors, rejected = Encoder.from_pretrained("this/folder").embed(["CCO", "c1ccccc1"])  # one array a view
 ```
 ```
 python launch/finetune.py encoder=this/folder table=molecules.csv targets=[y] task=regression run=runs/y

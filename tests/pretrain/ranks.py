@@ -141,7 +141,7 @@ def exported_and_engine(rank: int, world: int, options: PretrainConfig, output: 
     """Train, export, load again; the largest difference of embeddings and projections to the engine's, by view."""
     pretrain(options)
     if rank == 0:
-        export(ExportConfig(run=options.run, output=output))
+        export(ExportConfig(run=options.run, output=output, huggingface=True))
     dist.barrier()
     shards = Shards(Path(options.data))
     engine = build_engine(new_model(shards, options), options.train, join(options.train))

@@ -1,6 +1,7 @@
 """Embedding a file: rows in order, reasons beside rows, the encoder's own vectors, and stopped work goes on."""
 
 import gzip
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from pretrain import embed as module
 from pretrain.config import EmbedConfig, LossConfig, ModelConfig
 from pretrain.embed import embed
 from pretrain.encoder import Encoder, build, describe_encoder
+from pretrain.smiles import InvalidSmiles
 from sharding import piecewise
 from sharding.config import RecordConfig
 from sharding.errors import UserError
@@ -81,11 +83,11 @@ def test_stopped_work_goes_on(config, monkeypatch):
     embed(replace(config, output=config.output.replace("out", "whole")))
     made, embed_all = [], Encoder.embed
 
-    def stopping(self, smiles):
+    def stopping(self, smiles, **options):
         if len(made) == 3:
             raise KeyboardInterrupt
         made.append(len(smiles))
-        return embed_all(self, smiles)
+        return embed_all(self, smiles, **options)
 
     monkeypatch.setattr(Encoder, "embed", stopping)
     with pytest.raises(KeyboardInterrupt):
@@ -94,9 +96,9 @@ def test_stopped_work_goes_on(config, monkeypatch):
     assert not output.exists()
     assert len(list(piecewise.work_folder(output).glob("*.arrow"))) == 3
 
-    def counting(self, smiles):
+    def counting(self, smiles, **options):
         made.append(len(smiles))
-        return embed_all(self, smiles)
+        return embed_all(self, smiles, **options)
 
     monkeypatch.setattr(Encoder, "embed", counting)
     assert embed(config).n == 50
@@ -148,3 +150,34 @@ def test_an_output_is_not_replaced_unasked(config):
     with pytest.raises(UserError, match="exists"):
         embed(config)
     assert Path(config.output).read_text() == "mine"
+
+
+def test_python_gets_what_the_file_gets(folder, zinc):
+    """`Encoder.from_pretrained(path).embed(smiles)`: order, NaN where rejected, chosen views."""
+    smiles = [*zinc[:9], "not-a-smiles", "OCC"]
+    encoder = Encoder.from_pretrained(folder, device="cpu")
+    found = encoder.embed(np.array(smiles))
+    assert list(found.vectors) == ["local", "global", "smiles", "text"]
+    assert found.rejected == {9: "syntax"}
+    for view, rows in found.vectors.items():
+        assert (rows.shape, rows.dtype) == ((11, 16), np.float32)
+        assert np.isnan(rows).all(axis=1).tolist() == [place == 9 for place in range(11)]
+        chosen = encoder.embed(smiles, views=[view], batch=4).vectors
+        assert list(chosen) == [view]
+        np.testing.assert_allclose(chosen[view], rows, atol=1e-6)
+    (nothing,) = encoder.embed([], views=["global"]).vectors.values()
+    assert nothing.shape == (0, 16)
+
+
+def test_python_refuses_in_words(folder):
+    encoder = Encoder.from_pretrained(folder)
+    with pytest.raises(
+        InvalidSmiles, match=r"1 of 2 SMILES cannot be read: position 1 'C1' \(not a SMILES\)\."
+    ) as error:
+        encoder.embed(["C", "C1"], strict=True)
+    assert isinstance(error.value, ValueError)
+    assert pickle.loads(pickle.dumps(error.value)).rejected == {1: "syntax"}
+    with pytest.raises(TypeError, match="one str where a sequence of SMILES is expected"):
+        encoder.embed("CCO")
+    with pytest.raises(UserError, match="Did you mean 'local'"):
+        encoder.embed(["CCO"], views=["locale"])

@@ -87,3 +87,5 @@ def test_the_exported_encoder_is_the_engines(stage, world, shards_folder, tmp_pa
     card = (tmp_path / "encoder" / "README.md").read_text()
     assert "recall@1" in card
     assert "2 steps of 16" in card
+    for view in ("smiles", "text"):
+        assert (tmp_path / "encoder" / "huggingface" / view / "config.json").is_file()
