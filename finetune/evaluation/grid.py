@@ -2,10 +2,12 @@
 
     EvaluateConfig  ->  [Cell]  ->  output/runs/<set>/<model>/<seed>/ with metrics.json and predictions.csv
 A cell is a fine-tuning run as launch/finetune.py makes one, or a baseline that leaves the same two files. It is
-complete when its metrics.json is there; a cell of other options than asked for now is refused, not mixed in.
+complete when its metrics.json is there; a cell of other options or weights than asked for now is refused, not mixed in.
 All models of a set and seed share one split, and its SHA-256 stands in each metrics.json.
 """
 
+import hashlib
+import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any, NamedTuple
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from finetune.config import FinetuneConfig, SplitKind
+from finetune.config import FinetuneConfig, Pretrained, SplitKind
 from finetune.evaluation.baselines import BASELINES, check_chemprop
 from finetune.evaluation.config import Baseline, EvaluateConfig
 from finetune.job import added_columns, answered_rows, finetune, load_encoder, prepare
@@ -23,7 +25,7 @@ from finetune.molecule_net import named
 from finetune.tasks import read_table, write_table
 from sharding.errors import UserError, did_you_mean
 from sharding.execute import execute
-from sharding.files import read_json, write_json
+from sharding.files import read_json, sha256, write_json
 from sharding.progress import ProgressLine
 
 SEEDED = (SplitKind.balanced_scaffold, SplitKind.cluster, SplitKind.random)
@@ -97,7 +99,8 @@ def complete(cell: Cell) -> bool:
     asked, file = _asked(cell), cell.folder / "cell.json"
     if not file.is_file() or read_json(file) != asked:
         raise UserError(
-            f"{cell.folder} holds a run of other options. Delete it, or give a new output=... for this evaluation."
+            f"{cell.folder} holds a run of other options or of another encoder. Delete it, or give a new output=... "
+            "for this evaluation."
         )
     return True
 
@@ -150,10 +153,27 @@ def _options(given: dict[str, Any], model: str) -> FinetuneConfig:
 
 
 def _asked(cell: Cell) -> dict[str, Any]:
-    """The options that decide a cell's result."""
+    """What decides a cell's result: the options, and of the encoder what the cell reads of it."""
     flat: Any = OmegaConf.to_container(OmegaConf.structured(cell.options), enum_to_str=True)
     free = ("run", "overwrite", "table", "device", "encoder")
     return {name: value for name, value in flat.items() if name not in free} | {
         "model": cell.model,
-        "encoder": Path(cell.options.encoder).name,
+        "encoder": _read_of_encoder(cell),
     }
+
+
+def _read_of_encoder(cell: Cell) -> dict[str, str]:
+    """Digests. Another encoder of the same shape need not repeat baselines and models with random weights."""
+    folder, options = Path(cell.options.encoder), cell.options
+    config = read_json(folder / "config.json")
+    read = {"record": _digest(config["record"])}
+    if cell.model not in BASELINES:
+        del config["origin"]
+        read["shape"] = _digest(config)
+        if options.pretrained != Pretrained.none:
+            read["weights"] = sha256(folder / "model.safetensors")
+    return read
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -2,11 +2,13 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 
 from finetune.evaluation import baselines
@@ -49,7 +51,7 @@ def evaluated(sets: Path, graph_encoder: Path, few_trees, tmp_path_factory: pyte
         data=str(sets),
         output=str(tmp_path_factory.mktemp("evaluation")),
         datasets=["bbbp", "esol"],
-        models={"frozen": {}, "one_view": {"views": ["local"]}},
+        models={"frozen": {}, "one_view": {"views": ["local"], "pretrained": "none"}},
         common={"epochs": 1},
         seeds=2,
     )
@@ -104,6 +106,20 @@ def test_what_is_complete_is_not_run_again(evaluated):
     with pytest.raises(UserError, match="holds a run of other options"):
         run_all(other, cells(other))
     assert not complete(cells(replace(config, output=config.output + "-new"))[0])
+
+
+def test_another_encoder_repeats_what_reads_its_weights(evaluated, graph_encoder, tmp_path):
+    config, _ = evaluated
+    other = tmp_path / "encoder"
+    shutil.copytree(graph_encoder, other)
+    weights = load_file(other / "model.safetensors")
+    save_file({name: weight + 1 for name, weight in weights.items()}, other / "model.safetensors")
+    for cell in cells(replace(config, encoder=str(other))):
+        if cell.model == "frozen":
+            with pytest.raises(UserError, match="holds a run of other options or of another encoder"):
+                complete(cell)
+        else:
+            assert complete(cell)
 
 
 def test_the_page_has_every_score(evaluated, tmp_path):
