@@ -32,6 +32,7 @@ COMMANDS = {
     "finetune": "an encoder and a table of labelled molecules -> a model and its test score",
     "evaluate": "an encoder and MoleculeNet's sets -> one table beside baselines, with intervals",
     "predict": "a fine-tuned model and a table of molecules -> predictions",
+    "explain": "a fine-tuned model -> why it answers so: modalities, atoms, attention, a map",
     "report": "a run -> one page with pictures of how it went, at any time",
     "demo": "all of the above on small real data, and a report with pictures",
 }

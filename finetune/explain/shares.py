@@ -7,9 +7,10 @@ n molecules, t targets, M modalities that the model reads, b background molecule
     v(S)  = mean over background molecules of the answer where the modalities in S are the molecule's own and
             the others are the background molecule's
 The values of a molecule add up to its answer less the mean answer of its background (efficiency). The share of a
-modality is the mean of |phi_m| over molecules and targets, as a part of the sum over modalities: LGM-CL's figure of
-modality shares (arXiv 2601.22610), which it computes with SHAP (Lundberg and Lee 2017). With three modalities there
-are eight sets, so nothing is sampled but the background. A molecule and its background stand at the same place when
+modality in a target is the mean of |phi_m| over molecules, as a part of the sum over modalities: LGM-CL's figure of
+modality shares (arXiv 2601.22610), which it computes with SHAP (Lundberg and Lee 2017). Targets of different units
+have shares that can be compared, so a model's share is their mean. With three modalities there are eight sets, so
+nothing is sampled but the background. A molecule and its background stand at the same place when
 each batch is sorted by size, so they are of like size: a difference is chemistry before it is size.
 """
 
@@ -28,8 +29,10 @@ from finetune.model import FineTuned, Member
 from finetune.readers import Source, encoded_each_time, pieces
 from pretrain.model import STREAMS
 from sharding.featurize import Featurized
+from sharding.progress import ProgressLine
 
 FINGERPRINT = "fingerprint"
+AT_A_TIME = 64
 
 
 def modalities(model: FineTuned) -> list[str]:
@@ -42,20 +45,29 @@ def shapley(
     model: FineTuned, molecules: Featurized, background: Featurized, each: int = 4, seed: int = 0
 ) -> Float64[NDArray, "n t M"]:
     """(1) for each molecule, against `each` background molecules drawn by the seed; the members' mean."""
-    return np.mean(
-        [_of_member(member, model, molecules, background, each, seed) for member in model.members], axis=0
-    )
+    with ProgressLine("shares", len(molecules.molecules) * len(model.members)) as line:
+        found = [
+            _of_member(member, model, molecules, background, each, seed, line) for member in model.members
+        ]
+    return np.mean(found, axis=0)
 
 
-def shares(values: Float64[NDArray, "n t M"]) -> Float64[NDArray, " M"]:
+def shares(values: Float64[NDArray, "n t M"]) -> Float64[NDArray, "t M"]:
     """Mean of |phi_m| as a part of the sum over modalities; equal parts where nothing contributes."""
-    mean = np.abs(values).mean((0, 1))
-    return mean / mean.sum() if mean.sum() else np.full(len(mean), 1 / len(mean))
+    mean = np.abs(values).mean(0)
+    total = mean.sum(1, keepdims=True)
+    return np.where(total > 0, mean / np.where(total > 0, total, 1), 1 / mean.shape[1])
 
 
 @torch.inference_mode()
 def _of_member(
-    member: Member, model: FineTuned, molecules: Featurized, background: Featurized, each: int, seed: int
+    member: Member,
+    model: FineTuned,
+    molecules: Featurized,
+    background: Featurized,
+    each: int,
+    seed: int,
+    line: ProgressLine,
 ) -> Float64[NDArray, "n t M"]:
     member.encoder.model.eval()
     member.system.eval()
@@ -66,7 +78,7 @@ def _of_member(
     names = modalities(model)
     random = np.random.default_rng(seed)
     found = []
-    for rows in pieces(len(molecules.molecules)):
+    for rows in pieces(len(molecules.molecules), AT_A_TIME):
         mine = own(rows)
         values = np.zeros((len(rows), len(member.design.targets), len(names)))
         for _ in range(each):
@@ -74,6 +86,7 @@ def _of_member(
             worth = _worth(member, mine, other(drawn), names)
             values += _phi(worth, len(names)) / each
         found.append(values)
+        line.advance(len(rows))
     return np.concatenate(found)
 
 
