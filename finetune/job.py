@@ -25,7 +25,7 @@ from omegaconf import OmegaConf
 
 from finetune import weights
 from finetune.account import added_columns, answered_rows, circumstances, scores, summary
-from finetune.applicability import Domain, drawn
+from finetune.applicability import Domain
 from finetune.config import FinetuneConfig, Pretrained, Task
 from finetune.conformal import Calibration
 from finetune.data import Prepared, prepare
@@ -118,14 +118,8 @@ def _fit_members(
         fits.append({"seed": member.seed, "epochs": done.epoch, "best_epoch": done.best_epoch})
         answers.append(member.predict(read, np.arange(len(labels))))
         if not place:
-            domain = _domain(member, read, data)
+            domain = member.domain(read, data.smiles, data.places["train"])
     return members, fits, np.mean(answers, axis=0), domain
-
-
-def _domain(member: Member, read: ReadInputs, data: Prepared) -> Domain:
-    train = data.places["train"]
-    known = train[drawn([data.smiles[place] for place in train])]
-    return Domain.fit([data.smiles[place] for place in known], member.vectors(read, known))
 
 
 def _report(

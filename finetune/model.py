@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from finetune.applicability import Domain
+from finetune.applicability import Domain, drawn
 from finetune.config import Task
 from finetune.conformal import Calibration
 from finetune.data import read_smiles
@@ -87,10 +87,12 @@ class Member:
         return np.concatenate([np.zeros((0, len(self.design.targets))), *parts])
 
     @torch.inference_mode()
-    def vectors(self, read: ReadInputs, rows: NDArray[np.int64]) -> Float32[NDArray, "n w"] | None:
-        """What the encoder makes of these rows, as in `Answers`."""
+    def domain(self, read: ReadInputs, smiles: Sequence[str], train: NDArray[np.int64]) -> Domain:
+        """Where its answers are no guesses; `smiles` are canonical, of all rows."""
         self.encoder.model.eval()
-        return _joined([vectors_of(read(rows[piece]), self.needs) for piece in pieces(len(rows))])
+        known = train[drawn([smiles[row] for row in train])]
+        vectors = _joined([vectors_of(read(known[piece]), self.needs) for piece in pieces(len(known))])
+        return Domain.fit([smiles[row] for row in known], vectors)
 
     def learning(self, *, freeze: bool, last_layers: int) -> nn.ModuleDict:
         """What training changes."""

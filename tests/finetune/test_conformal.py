@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from finetune.arrays import write_arrays
 from finetune.config import Task
-from finetune.conformal import Calibration, quantile
+from finetune.conformal import Calibration, least, quantile
+from sharding.errors import UserError
 
 
 def test_the_quantile_is_the_textbooks():
@@ -16,6 +18,16 @@ def test_the_quantile_is_the_textbooks():
     assert quantile(scores, 0.9) == 9.0  # ceil(10 * 0.9) = 9th smallest
     assert quantile(scores, 0.5) == 5.0
     assert quantile(scores, 0.95) == math.inf  # a 10th is not there
+    assert quantile(np.arange(1.0, 100), 0.55) == 55  # 100 * 0.55 is more than 55 in floating point
+
+
+@pytest.mark.parametrize(
+    ("level", "count"), [(0.5, 1), (0.8, 4), (0.9, 9), (0.95, 19), (0.99, 99), (0.9999, 9999)]
+)
+def test_so_many_scores_bound_the_interval(level, count):
+    assert least(level) == count
+    assert quantile(np.arange(count, dtype=float), level) == count - 1
+    assert quantile(np.arange(count - 1, dtype=float), level) == math.inf
 
 
 @settings(max_examples=30, deadline=None)
@@ -57,3 +69,20 @@ def test_each_class_is_covered_as_often_as_it_says():
 def test_a_class_that_calibration_lacks_is_never_ruled_out():
     calibration = Calibration(Task.classification, np.zeros((50, 1)), np.full((50, 1), 0.1))
     assert calibration.classes(np.array([[0.1], [0.9]]), 0.9)[:, 0].tolist() == [[True, True], [False, True]]
+
+
+@pytest.mark.parametrize("task", [Task.regression, Task.classification])
+def test_it_is_stored_whole(task, tmp_path):
+    file = tmp_path / "calibration.safetensors"
+    made = Calibration(task, np.array([[1.0, np.nan], [0.0, 1.0]]), np.array([[0.5, 0.1], [0.25, 1 / 3]]))
+    made.save(file)
+    found = Calibration.load(file, task, 2)
+    np.testing.assert_array_equal(found.truth, made.truth)
+    np.testing.assert_array_equal(found.predicted, made.predicted)
+    with pytest.raises(
+        UserError, match=r"truth is float64 \[2, 2\], not float64 \['m', 3\].*Fine-tune again"
+    ):
+        Calibration.load(file, task, 3)
+    write_arrays(file, {"truth": made.truth, "predicted": made.predicted[:1]})
+    with pytest.raises(UserError, match=r"predicted is float64 \[1, 2\]"):
+        Calibration.load(file, task, 2)

@@ -97,10 +97,12 @@ def test_the_model_predicts_the_same_again(configured: Configured, tmp_path: Pat
     assert (bad["smiles"], bad["log_solubility_predicted"], bad["error"]) == ("C1CC", "", "syntax")
     first = rows_of(tmp_path / "run" / "predictions.csv")
     assert [row["smiles"] for row in again] == [row["smiles"] for row in first]
+    spread = np.std([float(row["log_solubility"]) for row in first])
     np.testing.assert_allclose(
         [float(row["log_solubility_predicted"]) for row in again],
         [float(row["log_solubility_predicted"]) for row in first],
-        atol=1e-5,
+        rtol=0,
+        atol=1e-6 * spread,  # batches of other molecules: float32 sums in another order
     )
 
 
