@@ -51,6 +51,7 @@ bench: setup ## the CPU benchmarks; results go to benchmarks/results
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.ntxent.numerics --write
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.training --write
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.checkpoint --write
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.predict --write
 
 kernel: ## the CUDA kernel of NT-Xent with nvcc, for Ampere and later; else torch computes the loss
 	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m pretrain.ntxent.kernel.build

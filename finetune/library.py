@@ -17,6 +17,7 @@ from pyarrow import parquet
 from finetune.tasks import PARQUET, column_names, has_columns, look_through, table_rows
 from sharding.errors import UserError
 from sharding.sources import Columns, Row, Source, Survey, read
+from sharding.sources.source import WORDS
 
 BUFFER_BYTES = 1 << 20
 """Pages of Parquet are fetched as they are needed: a row group may be larger than memory."""
@@ -47,6 +48,8 @@ class Library:
     def open(cls, path: Path, smiles: str) -> "Library":
         """Raises `UserError` unless this is a file of molecules with that column, and each name stands once."""
         source, survey = look_through(path, smiles)
+        if source.kind != WORDS and not has_columns(path):
+            raise UserError(f"{path}: a table is read plain, as .gz or as .parquet. Decompress it.")
         header = column_names(path) if has_columns(path) else ["line", "smiles", "id"]
         return cls(path, source, survey, smiles, header)
 

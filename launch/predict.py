@@ -1,9 +1,12 @@
-"""Predict with a fine-tuned model: a table of molecules becomes the same table with a column per target.
+"""Predict with a fine-tuned model: a file of molecules becomes the same rows with answers, and what they are worth.
 
     python launch/predict.py finetuned=runs/esol table=library.csv output=runs/library_predicted.csv
-    python launch/predict.py finetuned=runs/esol/model table=molecules.smi.gz output=runs/predicted.csv
+    python launch/predict.py finetuned=runs/esol/model table=molecules.parquet output=runs/predicted.parquet level=0.8
 
-Rows keep their order. A SMILES that cannot be read keeps its row, with the reason under `error`.
+Each target gets `<target>_predicted`, and at the level `<target>_low` and `<target>_high` (regression) or
+`<target>_set` (classification); each molecule, how near the training molecules are. Rows keep their order, of any
+number. A SMILES that cannot be read keeps its row, with the reason under `error`. A run that was killed goes on when
+it is started again. What the columns mean: docs/predicting.md.
 """
 
 import sys

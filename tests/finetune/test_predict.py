@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import csv, parquet
@@ -207,6 +208,25 @@ def test_a_calibration_too_small_for_the_level_bounds_nothing(asked):
     rows = rows_of(Path(config.output))
     assert {row["log_solubility_low"] for row in rows} == {row["log_solubility_high"] for row in rows} == {""}
     assert rows[1]["log_solubility_predicted"] != ""
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("empty.csv", b"smiles\n", "empty.csv has no rows"),
+        ("none.csv", b"smiles\nfoo\nbar\n", "holds no valid molecule: 2 x syntax"),
+        ("blank.smi", b"\n\n", "blank.smi has no rows"),
+        ("library.csv.zst", zstandard.compress(b"smiles,y\nCCO,1\n"), "Decompress it"),
+        ("not.parquet", b"smiles\nCCO\n", "is not a whole Parquet file"),
+    ],
+)
+def test_a_file_without_answers_is_one_line_and_leaves_nothing(asked, tmp_path, name, content, expected):
+    (tmp_path / name).write_bytes(content)
+    before = set(tmp_path.iterdir())
+    with pytest.raises(UserError, match=expected) as caught:
+        predict(asked(table=str(tmp_path / name)))
+    assert "\n" not in str(caught.value)
+    assert set(tmp_path.iterdir()) == before | {tmp_path / "library.csv"}
 
 
 def test_sets_of_classes_are_the_calibrations(classification, asked):
