@@ -236,14 +236,14 @@ def _check_names(name: str, known: dict[str, Option], overrides: Sequence[str], 
 
 
 def _entry(override: str, known: dict[str, Option]) -> str:
-    """As Hydra wants it: an entry of an option that holds entries by name may be new or there already."""
+    """As Hydra wants it: entries of an option that holds entries by name may be new or there already."""
     key = override.lstrip("+~").partition("=")[0]
-    return f"++{override}" if key not in known and _holder(key, known) else override
+    return f"++{override}" if _holder(key, known) else override
 
 
 def _holder(key: str, known: dict[str, Option]) -> bool:
-    """Whether the key is an entry, at any depth, of an option that holds entries."""
-    return any(known[name].kind.startswith(ENTRIES) for name in known if key.startswith(f"{name}."))
+    """Whether the key is an option that holds entries by name, or an entry of one, at any depth."""
+    return any(known[name].kind == ENTRIES for name in known if f"{key}.".startswith(f"{name}."))
 
 
 def _root_message(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from finetune.config import FinetuneConfig, Pretrained, SplitKind
+from finetune.config import FinetuneConfig, Modality, Pretrained, SplitKind
 from finetune.evaluation.baselines import BASELINES, check_chemprop
 from finetune.evaluation.config import Baseline, EvaluateConfig
 from finetune.job import added_columns, answered_rows, finetune, load_encoder, prepare
@@ -170,7 +170,7 @@ def _read_of_encoder(cell: Cell) -> dict[str, str]:
     if cell.model not in BASELINES:
         del config["origin"]
         read["shape"] = _digest(config)
-        if options.pretrained != Pretrained.none:
+        if options.pretrained != Pretrained.none and options.modalities != [Modality.fingerprint]:
             read["weights"] = sha256(folder / "model.safetensors")
     return read
 

@@ -3,7 +3,8 @@
     cells, output folder  ->  table.json, table.csv
 Of each row: the set's metric, mean and standard deviation over seeds, a bootstrap interval over test molecules, the
 difference from the first model with its paired interval, all other metrics, each target's score where there are
-several, the split's SHA-256, and the same score without test molecules that pretraining has met.
+several, the split's SHA-256, and the same score without test molecules that pretraining has met. Beside the rows:
+each model's mean over the sets that are scored alike.
 A cell that is missing is missing in the table: its row says how many seeds it has.
 """
 
@@ -17,7 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 from numpy.typing import NDArray
 
-from finetune.config import Task
+from finetune.config import Metric, Task
 from finetune.evaluation.bootstrap import Answers, draws, interval, resampled
 from finetune.evaluation.config import EvaluateConfig
 from finetune.evaluation.grid import SEEDED, Cell
@@ -28,6 +29,7 @@ from sharding.files import read_json, write_json
 
 LEFT_OUT = ("molecule", "scaffold")
 """What a test molecule can have in common with pretraining."""
+UNITLESS = (Metric.roc_auc, Metric.pr_auc)
 
 
 def make_table(config: EvaluateConfig, grid: Sequence[Cell], met: Met | None) -> dict[str, Any]:
@@ -44,6 +46,7 @@ def make_table(config: EvaluateConfig, grid: Sequence[Cell], met: Met | None) ->
         "compared_with": next(iter(config.models)),
         "seeds": config.seeds,
         "pretraining": config.pretraining or None,
+        "means": means_over_sets(rows),
         "rows": rows,
     }
     write_json(Path(config.output) / "table.json", content)
@@ -88,6 +91,22 @@ def _row(runs: Sequence[Cell], first: Sequence[Cell], met: Met | None) -> dict[s
     if met is not None:
         row["without"] = {kind: _without(runs, tests, met, kind) for kind in LEFT_OUT}
     return row
+
+
+def means_over_sets(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """{metric: {model: mean over the sets}} where two sets or more have it, of models that all of them have.
+
+    Of scores without a unit only: the errors of two sets cannot be added.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for metric in UNITLESS:
+        own = [row for row in rows if row["metric"] == metric]
+        sets = {row["dataset"] for row in own}
+        for model in dict.fromkeys(row["model"] for row in own):
+            scores = [row["mean"] for row in own if row["model"] == model and row["mean"] is not None]
+            if len(scores) == len(sets) > 1:
+                found.setdefault(metric, {})[model] = fmean(scores)
+    return found
 
 
 def _means(tests: Sequence[dict[str, Any]]) -> dict[str, float]:

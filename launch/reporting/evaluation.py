@@ -1,4 +1,4 @@
-"""The page of an evaluation: a picture and a table a set, and what each number is.
+"""The page of an evaluation: all sets in one table, then a picture and a table a set, and what each number is.
 
     table.json's content  ->  report.html, and the same as text
 A difference is called one only where its interval leaves out zero.
@@ -35,6 +35,9 @@ def summary(content: dict[str, Any]) -> str:
             f"{row['dataset']:14s} {row['model']:22s} {row['metric']:8s} {_number(row['mean']):>9s}  {between:>18s}"
             f"  {len(row['seeds'])}"
         )
+    for metric, means in content["means"].items():
+        told = ", ".join(f"{model} {_number(mean)}" for model, mean in means.items())
+        lines.append(f"mean {METRICS[metric]} over its sets: {told}")
     return "\n".join(lines)
 
 
@@ -85,6 +88,7 @@ def _page(content: dict[str, Any], drawn: dict[str, Picture]) -> str:
         f'<p class="lead">Encoder {Path(content["encoder"]).name}, split {content["split"]}, {content["seeds"]} seeds. '
         f"Differences are against <b>{content['compared_with']}</b>, on the same test molecules.</p>"
     )
+    overview = [markup.section("All sets", _overview(content))] if len(drawn) > 1 else []
     notes = [
         "The epoch is chosen on the validation part; test labels come in for the score only.",
         "Interval: 95 % of 1,000 resamples of the test molecules, the mean over seeds in each. It says how sure the "
@@ -99,8 +103,29 @@ def _page(content: dict[str, Any], drawn: dict[str, Picture]) -> str:
         )
     listed = "".join(f"<li>{note}</li>" for note in notes)
     return markup.document(
-        "Evaluation", head, *sections, markup.section("How to read this", f"<ul>{listed}</ul>")
+        "Evaluation", head, *overview, *sections, markup.section("How to read this", f"<ul>{listed}</ul>")
     )
+
+
+def _overview(content: dict[str, Any]) -> str:
+    """Models under sets, the best of each set bold, and the means of scores without a unit."""
+    sets = by_dataset(content)
+    columns = {
+        f"{dataset} ({METRICS[rows[0]['metric']]})": (
+            rows[0]["metric"],
+            {r["model"]: r["mean"] for r in rows},
+        )
+        for dataset, rows in sets.items()
+    }
+    columns |= {f"mean {METRICS[name]}": (name, means) for name, means in content["means"].items()}
+    best = {}
+    for place, (metric, scores) in enumerate(columns.values(), start=1):
+        known = [score for score in scores.values() if score is not None]
+        if known:
+            best[place] = _number(max(known) if HIGHER[metric] else min(known))
+    models = dict.fromkeys(row["model"] for row in content["rows"])
+    body = [[model, *(_number(scores.get(model)) for _, scores in columns.values())] for model in models]
+    return markup.table(["model", *columns], body, numbers=range(1, len(columns) + 1), best=best)
 
 
 def _scores(rows: list[dict[str, Any]], content: dict[str, Any]) -> str:

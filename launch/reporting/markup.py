@@ -5,8 +5,9 @@ the dark, because their colours were chosen on white.
 """
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # a page without plots needs no plotting library
@@ -80,13 +81,22 @@ def figure(picture: "Picture") -> str:
     )
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[int] = ()) -> str:
-    """Rows of text under a header; the columns in `numbers` stand to the right."""
+def table(
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    numbers: Iterable[int] = (),
+    best: Mapping[int, str] = MappingProxyType({}),
+) -> str:
+    """Rows of text under a header; the columns in `numbers` stand to the right, `best` of a column is bold."""
     right = set(numbers)
 
     def line(cells: Sequence[str], tag: str) -> str:
         starts = [f'{tag} class="number"' if place in right else tag for place in range(len(cells))]
-        made = [f"<{start}>{escape(cell)}</{tag}>" for start, cell in zip(starts, cells, strict=True)]
+        told = [
+            f"<b>{escape(cell)}</b>" if best.get(place) == cell else escape(cell)
+            for place, cell in enumerate(cells)
+        ]
+        made = [f"<{start}>{cell}</{tag}>" for start, cell in zip(starts, told, strict=True)]
         return f"<tr>{''.join(made)}</tr>"
 
     body = "".join(line(row, "td") for row in rows)

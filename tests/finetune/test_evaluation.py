@@ -15,7 +15,8 @@ from finetune.evaluation import baselines
 from finetune.evaluation.config import Baseline, EvaluateConfig
 from finetune.evaluation.grid import cells, complete, run_all
 from finetune.evaluation.leakage import Workers, met, overlap
-from finetune.evaluation.table import make_table
+from finetune.evaluation.table import make_table, means_over_sets
+from launch.entry import compose_config
 from launch.reporting.evaluation import summary, write_report
 from sharding.config import Executor
 from sharding.errors import UserError
@@ -52,7 +53,7 @@ def evaluated(sets: Path, graph_encoder: Path, few_trees, tmp_path_factory: pyte
         output=str(tmp_path_factory.mktemp("evaluation")),
         datasets=["bbbp", "esol"],
         models={"frozen": {}, "one_view": {"views": ["local"], "pretrained": "none"}},
-        common={"epochs": 1},
+        common={"epochs": 1, "modalities": ["graph"], "fusion": "concatenation"},  # the quickest
         seeds=2,
     )
     grid = cells(config)
@@ -102,10 +103,27 @@ def test_what_is_complete_is_not_run_again(evaluated):
     stamps = [cell.metrics.stat().st_mtime_ns for cell in grid]
     run_all(config, cells(config))
     assert [cell.metrics.stat().st_mtime_ns for cell in grid] == stamps
-    other = replace(config, common={"epochs": 2})
+    other = replace(config, common={**config.common, "epochs": 2})
     with pytest.raises(UserError, match="holds a run of other options"):
         run_all(other, cells(other))
     assert not complete(cells(replace(config, output=config.output + "-new"))[0])
+
+
+def row_of(dataset: str, model: str, metric: str, mean: float | None) -> dict:
+    return {"dataset": dataset, "model": model, "metric": metric, "mean": mean}
+
+
+def test_means_are_over_sets_that_are_scored_alike():
+    rows = [
+        row_of("bbbp", "a", "roc_auc", 0.7),
+        row_of("bbbp", "b", "roc_auc", 0.9),
+        row_of("bace", "a", "roc_auc", 0.8),
+        row_of("bace", "b", "roc_auc", None),
+        row_of("esol", "a", "rmse", 1.0),
+        row_of("freesolv", "a", "rmse", 2.0),
+        row_of("muv", "a", "pr_auc", 0.1),
+    ]
+    assert means_over_sets(rows) == {"roc_auc": {"a": pytest.approx(0.75)}}
 
 
 def test_another_encoder_repeats_what_reads_its_weights(evaluated, graph_encoder, tmp_path):
@@ -190,3 +208,14 @@ def test_a_mistake_is_found_before_anything_runs(evaluated, changed, expected):
 def test_a_model_is_no_baseline(evaluated):
     with pytest.raises(UserError, match="has the name of a baseline"):
         replace(evaluated[0], models={"chemprop": {}})
+
+
+def test_models_are_added_one_by_one_or_together():
+    given = ["encoder=a", "data=b", "output=c"]
+    own = {"mine": {"freeze": False, "epochs": 3}}
+    for told in (
+        ["models={mine: {freeze: false, epochs: 3}}"],
+        ["models.mine.freeze=false", "models.mine.epochs=3"],
+    ):
+        config = compose_config("evaluate", EvaluateConfig, [*given, *told])
+        assert config.models == {"pretrained": {}, "scratch": {"pretrained": "none"}} | own
