@@ -67,7 +67,7 @@ def _columns(made: "Explanation") -> dict[str, list[str]]:
     about = made.subject
     columns = {"row": [str(row) for row in about.rows], "smiles": list(about.molecules.smiles)}
     for place, target in enumerate(about.model.design.targets):
-        columns[target] = ["" if math.isnan(label) else f"{label:g}" for label in about.labels[:, place]]
+        columns[target] = ["" if math.isnan(label) else number(label) for label in about.labels[:, place]]
         columns[predicted_name(target)] = [number(value) for value in about.predicted[:, place]]
         if made.values is not None:
             for m, modality in enumerate(made.modalities):

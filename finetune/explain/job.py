@@ -67,32 +67,37 @@ class Explanation:
 
 
 def explain(config: ExplainConfig) -> Explanation:
-    """Compute all parts and write their files."""
-    begun, output = time.monotonic(), Path(config.output)
+    """Choose the molecules, compute all parts and write their files."""
+    output = Path(config.output)
     _check_output(output, overwrite=config.overwrite)
-    about = subject(config)
-    model, targets = about.model, config.targets or about.model.design.targets[:1]
-    left_out: list[str] = []
+    made = parts_of(subject(config), config)
+    _write(made, config, output)
+    return made
+
+
+def parts_of(about: Subject, config: ExplainConfig) -> Explanation:
+    """All parts that the model can have."""
+    begun, left_out = time.monotonic(), list[str]()
+    targets = config.targets or about.model.design.targets[:1]
     values = _values(about, config, left_out)
-    vectors = fused(model, about.molecules)
-    made = Explanation(
+    atoms, read = _atoms(about, targets, left_out), _readings(about, left_out)
+    drawn_maps = maps(fused(about.model, about.molecules), config.seed)
+    if not has_umap():
+        left_out.append("UMAP is left out: umap-learn is not installed (pip install umap-learn).")
+    return Explanation(
         subject=about,
         targets=targets,
         drawn={target: _drawn(about, target, config) for target in targets},
-        modalities=modalities(model),
+        modalities=modalities(about.model),
         values=values,
         shares=None if values is None else shares(values),
-        atoms=_atoms(about, targets, left_out),
-        readings=_readings(about, left_out),
-        maps=maps(vectors, config.seed),
+        atoms=atoms,
+        readings=read,
+        maps=drawn_maps,
         scaffolds=frameworks(about.molecules.smiles),
         left_out=left_out,
         seconds=round(time.monotonic() - begun, 1),
     )
-    if not has_umap():
-        left_out.append("UMAP is left out: umap-learn is not installed (pip install umap-learn).")
-    _write(made, config, output)
-    return made
 
 
 def _values(about: Subject, config: ExplainConfig, left_out: list[str]) -> Float64[NDArray, "n t M"] | None:

@@ -114,7 +114,8 @@ def _atoms(made: Explanation, output: Path) -> str:
         unit = f"log-odds of {target} = 1" if classes else f"units of {target}"
         parts += [
             f"<h3>{escape(target)}</h3><p>Red atoms raise the prediction, blue atoms lower it, in {escape(unit)}; the "
-            "same scale for all molecules. The three largest values are written beside their atoms.</p>",
+            "same scale for all molecules. The three largest values are written beside their atoms."
+            f"{_graph_share(made, target)}</p>",
             drawing.scale(f"{full:.2g}"),
         ]
         figures = []
@@ -130,6 +131,14 @@ def _atoms(made: Explanation, output: Path) -> str:
             )
         parts.append(markup.grid(figures))
     return markup.section("Which atoms move the answer", *parts)
+
+
+def _graph_share(made: Explanation, target: str) -> str:
+    """How much of the answer the atoms' values speak of."""
+    if made.shares is None:
+        return ""
+    share = made.shares[made.subject.target(target), made.modalities.index("graph")]
+    return f" The graph, through which these values come, has {share:.0%} of this target's share."
 
 
 def _maps(made: Explanation, output: Path) -> str:

@@ -96,7 +96,7 @@ def _legend(made: Explanation, full: _Full) -> str:
     if made.subject.model.design.of("text"):
         parts.append(drawing.scale(f"words and symbols: {full.words:.2g}", signed=False))
         said += "; point at a word for its number"
-    return f'{said}.</p><div class="few">{"".join(parts)}</div>'
+    return f"{said}.</p>{markup.grid(parts)}"
 
 
 def _table(made: Explanation, readings: list[Reading]) -> str:

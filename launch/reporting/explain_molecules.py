@@ -94,7 +94,8 @@ def _drawn(molecule: Chem.Mol, width: int, height: int) -> tuple[str, list[tuple
     options.useBWAtomPalette()
     options.clearBackground = False
     options.padding = 0.12
-    options.annotationFontScale = 0.65
+    options.annotationFontScale = 0.75
+    options.minFontSize = 7
     options.maxFontSize = 16
     options.fixedBondLength = 34
     rdMolDraw2D.PrepareAndDrawMolecule(drawer, molecule)

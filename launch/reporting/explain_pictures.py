@@ -47,7 +47,12 @@ def shares_picture(made: Explanation) -> Picture:
                 axes.text(begin + part / 2, height, f"{part:.0%}", color="white", ha="center", va="center")
         begins += parts
     axes.set_yticks(heights, names)
-    axes.set(xlim=(0, 1), ylim=(-0.6, len(names) - 0.4), xlabel="part of the mean |Shapley value|")
+    axes.set(
+        xlim=(0, 1),
+        xticks=[0, 0.25, 0.5, 0.75, 1],
+        ylim=(-0.6, len(names) - 0.4),
+        xlabel="part of the mean |Shapley value|",
+    )
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.grid(visible=False, axis="y")
     figure.legend(ncols=3, loc="outside lower center", frameon=False, fontsize=11)

@@ -1,15 +1,13 @@
 """Explanations add up to the answers that they explain, and see what is there and nothing else."""
 
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from finetune.config import FinetuneConfig, Fusion, Modality, Task
-from finetune.design import design
+from finetune.config import Fusion, Modality, Task
 from finetune.explain import atoms, attention
 from finetune.explain.atoms import atom_values
 from finetune.explain.attention import readings, reads, spelled, word_weights
@@ -17,26 +15,12 @@ from finetune.explain.choice import choose
 from finetune.explain.shares import modalities, shapley, shares
 from finetune.explain.space import embedding_map, fused
 from finetune.inputs import Inputs
-from finetune.model import FineTuned, Member
+from finetune.model import FineTuned
 from finetune.readers import Source, encoded_each_time
-from finetune.scaler import Scaler
-from pretrain.encoder import Encoder
 from sharding.feature_table import SYMBOLS
+from tests.finetune.explained import SCALE, untrained
 
 SMILES = ["CCO", "c1ccccc1C(=O)N", "CC(C)Oc1ccncc1", "C1CCCCC1N", "OCC(O)CO", "Clc1ccc(Br)cc1"]
-SCALE = 2.5
-
-
-def untrained(encoder: Path, members: int = 1, **options) -> FineTuned:
-    """Random weights explain as well as learned ones, and cost nothing."""
-    given = {
-        "encoder": str(encoder), "table": "", "run": "", "targets": ["y"], "task": Task.regression,
-        "hidden": 16, "width": 16, "heads": 2, **options,
-    }  # fmt: skip
-    opened = Encoder.load(encoder)
-    plan = design(FinetuneConfig(**given), opened.model.widths)
-    scaler = Scaler(np.full(len(plan.targets), 1.0), np.full(len(plan.targets), SCALE))
-    return FineTuned([Member(opened, plan, scaler, seed) for seed in range(members)], {})
 
 
 @pytest.fixture(scope="module")
