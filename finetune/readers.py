@@ -83,8 +83,8 @@ def encoded_each_time(encoder: Encoder, source: Source) -> ReadInputs:
     return read
 
 
-def encoded_once(encoder: Encoder, source: Source) -> ReadInputs:
-    """Reads what the encoder, in evaluation mode, makes here and now."""
+def encoded_once(encoder: Encoder, source: Source, *, told: bool = True) -> ReadInputs:
+    """Reads what the encoder, in evaluation mode, makes here and now; its progress is told."""
     encoder.model.eval()
     once, device, needs = encoded_each_time(encoder, source), device_of(encoder), source.needs
     count = len(source.molecules) if needs.views else 0
@@ -92,7 +92,7 @@ def encoded_once(encoder: Encoder, source: Source) -> ReadInputs:
     shelves = {view: _Shelf(source.sizes(view)) for view in needs.states}
     # neighbours in size are encoded together; a few pieces of similar work make a progress line that can be believed
     by_size = source.order(np.arange(count))
-    with torch.no_grad(), ProgressLine("encode", count, enabled=count > 0) as line:
+    with torch.no_grad(), ProgressLine("encode", count, enabled=told and count > 0) as line:
         for rows in (by_size[piece] for piece in pieces(count)):
             made = once(rows)
             for view, vectors in made.vectors.items():
