@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from finetune.config import FinetuneConfig, Fusion, Modality, Task
+from finetune.config import FinetuneConfig, Fusion, Modality, SplitKind, Task
+from finetune.job import finetune
 from pretrain.config import LossConfig, ModelConfig, Streams
 from pretrain.encoder import Encoder, build, describe_encoder
 from sharding.config import RecordConfig
@@ -92,3 +93,31 @@ def configured(tmp_path: Path, graph_encoder: Path, esol: Path) -> Callable[...,
         return FinetuneConfig(**given)  # type: ignore[arg-type]
 
     return make
+
+
+def random_split_run(encoder: Path, folder: Path, table: Path, **options: object) -> Path:
+    """A quick model of graphs; a random split with large parts to calibrate and to test."""
+    finetune(
+        FinetuneConfig(
+            encoder=str(encoder), table=str(table), run=str(folder / "run"), split=SplitKind.random,
+            fractions=[0.3, 0.3, 0.4], modalities=[Modality.graph], epochs=3, hidden=16,
+            fusion=Fusion.concatenation, **options,
+        )
+    )  # fmt: skip
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def esol_run(graph_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ESOL, finished."""
+    options = {"targets": ["log_solubility"], "task": Task.regression}
+    return random_split_run(graph_encoder, tmp_path_factory.mktemp("esol"), DATA / "esol.csv", **options)
+
+
+@pytest.fixture(scope="session")
+def bbbp_run(graph_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Half of BBBP, finished."""
+    folder = tmp_path_factory.mktemp("bbbp")
+    table = write_rows(folder / "bbbp.csv", rows_of(DATA / "bbbp.csv")[::2])
+    options = {"targets": ["p_np"], "task": Task.classification}
+    return random_split_run(graph_encoder, folder, table, **options)

@@ -15,13 +15,11 @@ from pyarrow import csv, parquet
 
 from finetune import predict as module
 from finetune.answered import SETS, answered
-from finetune.config import FinetuneConfig, Fusion, Modality, PredictConfig, SplitKind, Task
-from finetune.job import finetune
+from finetune.config import PredictConfig
 from finetune.library import Piece
 from finetune.model import FineTuned
 from finetune.predict import predict, summary
 from sharding.errors import UserError
-from sharding.featurize import featurize_strings
 from sharding.piecewise import work_folder
 from tests.finetune.conftest import DATA, rows_of, write_rows
 
@@ -32,42 +30,13 @@ BAD = {
 GOOD = ["CCO", "c1ccccc1C(=O)N", "[Na+].[Cl-]", "CC(C)Oc1ccncc1", "C", "OCC(O)CO", "Clc1ccc(Br)cc1 "]
 
 
-def fine_tuned(encoder: Path, folder: Path, table: Path, **options) -> Path:
-    """A quick model, graph only; random split, because coverage is promised for that one."""
-    finetune(
-        FinetuneConfig(
-            encoder=str(encoder), table=str(table), run=str(folder / "run"), split=SplitKind.random,
-            fractions=[0.4, 0.3, 0.3], epochs=3, hidden=16, fusion=Fusion.concatenation, **options,
-        )
-    )  # fmt: skip
-    return folder / "run"
-
-
 @pytest.fixture(scope="module")
-def regression(four_views, tmp_path_factory) -> Path:
-    """ESOL; reads two of the encoder's four views."""
-    return fine_tuned(
-        four_views, tmp_path_factory.mktemp("esol"), DATA / "esol.csv", targets=["log_solubility"],
-        task=Task.regression, modalities=[Modality.graph],
-    )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def classification(graph_encoder, tmp_path_factory) -> Path:
-    """Half of BBBP."""
-    folder = tmp_path_factory.mktemp("bbbp")
-    table = write_rows(folder / "bbbp.csv", rows_of(DATA / "bbbp.csv")[::2])
-    options = {"targets": ["p_np"], "task": Task.classification, "modalities": [Modality.graph]}
-    return fine_tuned(graph_encoder, folder, table, **options)
-
-
-@pytest.fixture(scope="module")
-def model(regression) -> FineTuned:
-    return FineTuned.load(regression)
+def model(esol_run) -> FineTuned:
+    return FineTuned.load(esol_run)
 
 
 @pytest.fixture
-def asked(regression, tmp_path) -> Callable[..., PredictConfig]:
+def asked(esol_run, tmp_path) -> Callable[..., PredictConfig]:
     """Of a table of 40 rows, every fifth of them bad; any option can be said otherwise."""
     rows = [
         {"name": f"m{n}", "smiles": row["smiles"]} for n, row in enumerate(rows_of(DATA / "esol.csv")[:40])
@@ -77,7 +46,7 @@ def asked(regression, tmp_path) -> Callable[..., PredictConfig]:
     table = write_rows(tmp_path / "library.csv", rows)
 
     def make(**options) -> PredictConfig:
-        given = {"finetuned": str(regression), "table": str(table), "output": str(tmp_path / "out.csv")}
+        given = {"finetuned": str(esol_run), "table": str(table), "output": str(tmp_path / "out.csv")}
         return PredictConfig(**{**given, **options})
 
     return make
@@ -229,43 +198,12 @@ def test_a_file_without_answers_is_one_line_and_leaves_nothing(asked, tmp_path, 
     assert set(tmp_path.iterdir()) == before | {tmp_path / "library.csv"}
 
 
-def test_sets_of_classes_are_the_calibrations(classification, asked):
-    config = asked(finetuned=str(classification), level=0.6)
+def test_sets_of_classes_are_the_calibrations(bbbp_run, asked):
+    config = asked(finetuned=str(bbbp_run), level=0.6)
     predict(config)
     rows = [row for row in rows_of(Path(config.output)) if not row["error"]]
-    model = FineTuned.load(classification)
+    model = FineTuned.load(bbbp_run)
     assert model.calibration is not None
     within = model.calibration.classes(np.array([[float(row["p_np_predicted"])] for row in rows]), 0.6)[:, 0]
     assert [row["p_np_set"] for row in rows] == [SETS[int(zero) + 2 * int(one)] for zero, one in within]
     assert SETS == ("neither", "0", "1", "0|1")
-
-
-def test_what_a_model_does_not_read_is_not_made(model):
-    """Same graph, same answers; no description, no tokens, no text encoder."""
-    made, _ = model.molecules(GOOD)
-    whole, _ = featurize_strings(GOOD, model.encoder.tokenizers, model.encoder.record)
-    assert made.texts == []
-    assert set(made.molecules.n_text_tokens.tolist()) == set(made.molecules.n_smiles_tokens.tolist()) == {1}
-    assert whole.molecules.n_text_tokens.min() > 5
-    np.testing.assert_array_equal(made.molecules.atoms, whole.molecules.atoms)
-    ran = []
-    encoders = model.encoder.model.encoders
-    hooks = [
-        encoder.register_forward_hook(lambda *_, view=view: ran.append(view))
-        for view, encoder in encoders.items()
-    ]
-    np.testing.assert_array_equal(model.predict(made), model.predict(whole))
-    for hook in hooks:
-        hook.remove()
-    assert set(encoders) == {"local", "global", "smiles", "text"}
-    assert set(ran) == {"local", "global"}
-
-
-def test_vectors_come_with_the_answers(model):
-    """One pass gives both, in the order asked for; they are the encoder's own."""
-    made, _ = model.molecules(GOOD)
-    predicted, vectors = model.answers(made, batch=3)
-    np.testing.assert_array_equal(predicted, model.predict(made, batch=3))
-    own = model.encoder.encode(made.molecules)
-    expected = np.concatenate([own["local"], own["global"]], axis=1)
-    np.testing.assert_allclose(vectors, expected, atol=1e-5)

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from scipy.stats import betabinom
 
-from finetune.config import FinetuneConfig, Fusion, Modality, SplitKind, Task
+from finetune.config import Task
 from finetune.conformal import Calibration
-from finetune.job import finetune
 from finetune.model import FineTuned
 from sharding.errors import UserError
-from tests.finetune.conftest import DATA, rows_of, write_rows
+from tests.finetune.conftest import rows_of
 
 LEVEL = 0.8
 CHANCE = 1e-4
@@ -32,28 +31,14 @@ def assert_covered(covered: np.ndarray, calibrated: int, level: float = LEVEL) -
     assert low <= covered.sum() <= high, f"{covered.mean():.3f} of {len(covered)}"
 
 
-def run(folder: Path, encoder: Path, **options) -> tuple[FineTuned, list[dict[str, str]]]:
-    """A quick model of a random split, and the test part with its predictions."""
-    finetune(
-        FinetuneConfig(
-            encoder=str(encoder), run=str(folder / "run"), split=SplitKind.random, fractions=[0.3, 0.3, 0.4],
-            modalities=[Modality.graph], epochs=3, hidden=16, fusion=Fusion.concatenation, **options,
-        )
-    )  # fmt: skip
-    rows = rows_of(folder / "run" / "predictions.csv")
-    return FineTuned.load(folder / "run"), [
-        row for row in rows if row["split"] == "test" and not row["error"]
-    ]
+def held_out(run: Path) -> tuple[FineTuned, list[dict[str, str]]]:
+    """The model, and the test part with its predictions."""
+    rows = rows_of(run / "predictions.csv")
+    return FineTuned.load(run), [row for row in rows if row["split"] == "test" and not row["error"]]
 
 
-@pytest.fixture(scope="module")
-def esol(graph_encoder, tmp_path_factory) -> tuple[FineTuned, list[dict[str, str]]]:
-    options = {"table": str(DATA / "esol.csv"), "targets": ["log_solubility"], "task": Task.regression}
-    return run(tmp_path_factory.mktemp("esol"), graph_encoder, **options)
-
-
-def test_intervals_cover_held_out_molecules(esol):
-    model, rows = esol
+def test_intervals_cover_held_out_molecules(esol_run):
+    model, rows = held_out(esol_run)
     truth, predicted = (
         np.array([[float(row[name])] for row in rows])
         for name in ("log_solubility", "log_solubility_predicted")
@@ -63,9 +48,8 @@ def test_intervals_cover_held_out_molecules(esol):
     assert_covered((low <= truth) & (truth <= high), len(model.calibration.truth))
 
 
-def test_sets_cover_held_out_molecules_of_each_class(graph_encoder, tmp_path):
-    table = write_rows(tmp_path / "bbbp.csv", rows_of(DATA / "bbbp.csv")[::2])
-    model, rows = run(tmp_path, graph_encoder, table=str(table), targets=["p_np"], task=Task.classification)
+def test_sets_cover_held_out_molecules_of_each_class(bbbp_run):
+    model, rows = held_out(bbbp_run)
     truth = np.array([int(row["p_np"]) for row in rows])
     predicted = np.array([[float(row["p_np_predicted"])] for row in rows])
     within = model.calibration.classes(predicted, LEVEL)[:, 0]
@@ -96,9 +80,9 @@ class Planted:
 
 @pytest.mark.parametrize("name", ["calibration.safetensors", "domain.safetensors"])
 @pytest.mark.parametrize("what", ["missing", "a pickle", "the other one"])
-def test_a_foreign_file_is_one_line(esol, tmp_path, name, what):
+def test_a_foreign_file_is_one_line(esol_run, tmp_path, name, what):
     folder, mark = tmp_path / "model", tmp_path / "mark"
-    save(esol[0], folder)
+    save(FineTuned.load(esol_run), folder)
     file = folder / name
     if what == "missing":
         file.unlink()
