@@ -54,9 +54,13 @@ class MoleculeGraphs(Dataset):
         made, rejected = featurize_strings(strings, Tokenizers.load(), record or RecordConfig(), views=())
         if strict:
             refuse(strings, rejected)
-        labels = None
-        if y is not None:
-            labels = np.asarray(y, np.float32).reshape(len(strings), -1)[made.molecules.line]
+        labels = None if y is None else np.asarray(y, np.float32)
+        if labels is not None:
+            if len(labels) != len(strings):
+                raise ValueError(
+                    f"y has {len(labels):,} rows for {len(strings):,} SMILES: give one a molecule."
+                )
+            labels = labels.reshape(len(strings), -1)[made.molecules.line]
         graphs = cls(made.molecules, made.smiles, labels)
         graphs.rejected = rejected
         return graphs

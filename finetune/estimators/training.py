@@ -61,18 +61,17 @@ def _encoder(config: FinetuneConfig) -> Encoder:
     folder, device = Path(config.encoder), choose_device(config.device)
     if config.freeze and config.pretrained == Pretrained.both:
         weights = folder / "model.safetensors"
-        return _frozen(folder.resolve(), weights.stat().st_mtime_ns if weights.is_file() else 0, device)
-    encoder = load_encoder(folder, config.pretrained, config.seed)
+        encoder = _frozen(folder.resolve(), weights.stat().st_mtime_ns if weights.is_file() else 0)
+    else:
+        encoder = load_encoder(folder, config.pretrained, config.seed)
     encoder.model.to(device)
     return encoder
 
 
 @lru_cache(maxsize=2)
-def _frozen(folder: Path, written: int, device: torch.device) -> Encoder:  # noqa: ARG001  a new file is another key
+def _frozen(folder: Path, written: int) -> Encoder:  # noqa: ARG001  weights that were written since are others
     """One in memory for all that are fitted on it: a search fits a hundred times, and none changes it."""
-    encoder = Encoder.load(folder)
-    encoder.model.to(device)
-    return encoder
+    return Encoder.load(folder)
 
 
 def _examples(config: FinetuneConfig, labels: Float64[NDArray, "n t"], fraction: float) -> Examples:

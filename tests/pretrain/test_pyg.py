@@ -59,6 +59,8 @@ def test_what_was_given_finds_its_graph(zinc):
     assert graphs.rejected == {1: "syntax", 3: "valence"}
     assert graphs[1].smiles == "CCO"
     np.testing.assert_array_equal(Batch.from_data_list(list(graphs)).y, [[1, np.nan], [3, 4]])
+    with pytest.raises(ValueError, match="y has 4 rows for 2 SMILES"):
+        MoleculeGraphs.from_smiles(["C", "CC"], [1, 2, 3, 4])
     assert "y" not in MoleculeGraphs.from_smiles(["C"])[0]
 
 
