@@ -40,10 +40,17 @@ class Prepared:
 
 
 def prepare(
-    config: FinetuneConfig, table: Table, encoder: Encoder, fingerprints: Sequence[Fingerprint] = ()
+    config: FinetuneConfig,
+    table: Table,
+    encoder: Encoder,
+    fingerprints: Sequence[Fingerprint] = (),
+    views: Collection[str] = (),
 ) -> Prepared:
-    """Read the molecules and split them; raises `UserError` when a part cannot play its role."""
-    made, rejected = read_smiles(table.smiles, encoder, fingerprints)
+    """Read what these views read of the molecules, and split them.
+
+    Raises `UserError` when a part cannot play its role.
+    """
+    made, rejected = read_smiles(table.smiles, encoder, fingerprints, views)
     rows = np.asarray(made.molecules.line, np.int64)
     if not len(rows):
         reasons = reasons_in_words(Counter(rejected.values()))

@@ -56,7 +56,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
     check_free(Path(config.table), table.header, added_columns(config))
     encoder = load_encoder(config)
     plan = design(config, encoder.model.widths)
-    data = prepare(config, table, encoder, plan.fingerprints)
+    data = prepare(config, table, encoder, plan.fingerprints, plan.views)
     origin = encoder.config["origin"]
 
     folder.begin(config, data.split, _identity(config, data))

@@ -21,17 +21,19 @@ from sharding.errors import UserError
 
 def load_encoder(folder: Path, pretrained: Pretrained, seed: int) -> Encoder:
     """The folder's encoder; streams that are not asked for have random weights."""
+    if pretrained == Pretrained.both:
+        return Encoder.load(folder)
     torch.manual_seed(seed)
     encoder = Encoder.load(folder, weights=False)
     if pretrained == Pretrained.none:
         return encoder
     learned = Encoder.load(folder)
     streams = encoder.model.streams
-    if pretrained != Pretrained.both and pretrained.value not in streams:
+    if pretrained.value not in streams:
         raise UserError(
             f"pretrained={pretrained}: {folder} has no {pretrained} stream. It has: {', '.join(streams)}."
         )
-    if pretrained == Pretrained.both or [pretrained.value] == streams:
+    if [pretrained.value] == streams:
         return learned
     for view in STREAMS[pretrained.value]:
         for taken, given in (
