@@ -3,6 +3,7 @@
 Explanation  ->  report.html, which needs no other file, and pictures/
 """
 
+import math
 from html import escape
 from pathlib import Path
 
@@ -118,19 +119,24 @@ def _atoms(made: Explanation, output: Path) -> str:
             f"{_graph_share(made, target)}</p>",
             drawing.scale(f"{full:.2g}"),
         ]
-        figures = []
+        figures, digits = [], _digits(full)
         for one in made.drawn[target]:
             own = values[one.place]
-            notes = [f"{value:+.2g}" for value in own]
+            notes = [f"{value:+.{digits}f}" for value in own]
             svg = drawing.molecule_svg(made.subject.molecules.smiles[one.place], own, full, notes)
             name = f"atoms-{number}-row-{made.subject.rows[one.place]}"
             write_bytes(output / "pictures" / f"{name}.svg", svg.encode())
-            caption = f"{told(made, one, target)}. Atoms together {own.sum():+.2g}."
+            caption = f"{told(made, one, target)}. Atoms together {own.sum():+.{digits}f}."
             figures.append(
                 drawing.figure(svg, f"Atom values of {made.subject.molecules.smiles[one.place]}", caption)
             )
         parts.append(markup.grid(figures))
     return markup.section("Which atoms move the answer", *parts)
+
+
+def _digits(full: float) -> int:
+    """Decimals that tell two digits of the full colour's value: less than that is not to be seen either."""
+    return max(0, 1 - math.floor(math.log10(full))) if full > 0 else 0
 
 
 def _graph_share(made: Explanation, target: str) -> str:
