@@ -73,7 +73,8 @@ def _document(made: Explanation, sections: list[str]) -> str:
     reading, members = ", ".join(made.modalities), len(made.subject.model.members)
     head = (
         f"{STYLE}<h1>Why this model answers as it does</h1>"
-        f'<p class="lead">{escape(made.subject.told)}. {design.task.capitalize()} of '
+        f'<p class="lead">{escape(made.subject.told[:1].upper() + made.subject.told[1:])}. '
+        f"{design.task.capitalize()} of "
         f"{escape(', '.join(design.targets[:AT_MOST]))}; system {design.system}, fusion {design.fusion}, "
         f"reads {reading}; {members} member{'s' if members > 1 else ''}; {made.seconds:,.0f} s.</p>"
     )

@@ -3,6 +3,7 @@
 Explanation  ->  Picture
 """
 
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 
@@ -30,6 +31,8 @@ SCAFFOLD_STYLES = (
     ("#56B4E9", "P"),
 )
 PALE = "#c4cad0"
+NAME = 26
+"""Letters of a target's name that leave room for its bar; the table below has the whole name."""
 
 
 def shares_picture(made: Explanation) -> Picture:
@@ -46,13 +49,9 @@ def shares_picture(made: Explanation) -> Picture:
             if part >= 0.07:  # narrower ones have no room for their number
                 axes.text(begin + part / 2, height, f"{part:.0%}", color="white", ha="center", va="center")
         begins += parts
-    axes.set_yticks(heights, names)
-    axes.set(
-        xlim=(0, 1),
-        xticks=[0, 0.25, 0.5, 0.75, 1],
-        ylim=(-0.6, len(names) - 0.4),
-        xlabel="part of the mean |Shapley value|",
-    )
+    short = [textwrap.shorten(name, NAME, placeholder="...") if " " in name else name for name in names]
+    axes.set_yticks(heights, short)
+    axes.set(xlim=(0, 1), xticks=[0, 0.25, 0.5, 0.75, 1], ylim=(-0.6, len(names) - 0.4))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.grid(visible=False, axis="y")
     figure.legend(ncols=3, loc="outside lower center", frameon=False, fontsize=11)
@@ -62,7 +61,12 @@ def shares_picture(made: Explanation) -> Picture:
     ]
     more = len(made.subject.model.design.targets) - len(names)
     rest = f" {more} more targets stand in shares.csv." if more else ""
-    return finish("shares", figure, "; ".join(told) + ".", f"{len(made.subject.rows):,} molecules.{rest}")
+    return finish(
+        "shares",
+        figure,
+        "; ".join(told) + ".",
+        f"Parts of the mean |Shapley value| over {len(made.subject.rows):,} molecules.{rest}",
+    )
 
 
 def label_map(name: str, one: Map, made: Explanation) -> Picture:

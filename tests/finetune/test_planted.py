@@ -116,7 +116,16 @@ def test_a_pickle_under_the_name_of_an_encoders_file(
     assert not (tmp_path / "embedded.csv").exists()
 
 
-@pytest.mark.parametrize("where", ["head.safetensors", "config.json", "encoder/model.safetensors"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "head.safetensors",
+        "calibration.safetensors",
+        "domain.safetensors",
+        "config.json",
+        "encoder/model.safetensors",
+    ],
+)
 def test_a_pickle_under_the_name_of_a_models_file(
     where: str, planted: bytes, sung: Path, model: Path, tmp_path: Path, capsys
 ):
