@@ -50,7 +50,7 @@ def covered(config: FinetuneConfig) -> Iterator[Inside]:
     predicted = np.array([[float(row[predicted_name(name)]) for name in targets] for row in rows])
     assert model.calibration is not None
     for level in LEVELS:
-        if task is Task.regression:
+        if task == Task.regression:
             low, high = model.calibration.interval(predicted, level)
             known = ~np.isnan(truth)
             held = known & (low <= truth) & (truth <= high)
