@@ -14,6 +14,7 @@ chooses the epoch on our validation part. It is not installed with us.
 import csv
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,8 @@ from sharding.errors import UserError
 
 TREES, RADIUS, BITS = 500, 2, 2048
 CHEMPROP_EPOCHS = 50
+COMMAND = "from chemprop.cli.main import main; main()"
+"""The module runs nothing by itself, and the installed script may be another interpreter's."""
 Answers = Float64[NDArray, "n t"]
 
 
@@ -93,8 +96,10 @@ def check_chemprop() -> None:
 
 def _chemprop(*arguments: str, cwd: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "chemprop.cli.main", *arguments],
+        [sys.executable, "-c", COMMAND, *arguments],
         cwd=cwd,
+        # it loads its best epoch from its own folder, whole objects, which torch refuses by default since 2.6
+        env={**os.environ, "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"},
         capture_output=True,
         text=True,
         check=False,
