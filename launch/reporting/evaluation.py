@@ -125,7 +125,13 @@ def _overview(content: dict[str, Any]) -> str:
             best[place] = _number(max(known) if HIGHER[metric] else min(known))
     models = dict.fromkeys(row["model"] for row in content["rows"])
     body = [[model, *(_number(scores.get(model)) for _, scores in columns.values())] for model in models]
-    return markup.table(["model", *columns], body, numbers=range(1, len(columns) + 1), best=best)
+    scored = {
+        METRICS[metric]: [dataset for dataset, rows in sets.items() if rows[0]["metric"] == metric]
+        for metric in dict.fromkeys(rows[0]["metric"] for rows in sets.values())
+    }
+    told = "; ".join(f"{metric}: {', '.join(names)}" for metric, names in scored.items())
+    table = markup.table(["model", *columns], body, numbers=range(1, len(columns) + 1), best=best)
+    return f"{table}<p class='note'>{told}. Means over seeds; the best of each set is bold.</p>"
 
 
 def _scores(rows: list[dict[str, Any]], content: dict[str, Any]) -> str:
